@@ -1,0 +1,273 @@
+r"""The exact repairs: what PostgreSQL's `jsonb` refuses or silently alters, one token at a time.
+
+Belongs here: rules whose outcome is certain, and `jsonb`'s limits. Not here: guesses about malformed documents
+(`json_heuristics`). What no rule names stays byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from cowrie_assets.cleaning import json_scan
+from cowrie_assets.cleaning.json_scan import BLANK, CLOSE, KEY, LITERAL, NUMBER, OPEN, STRING, WORD, tokens, unescape
+
+RULES: Final = (
+    "json.json5",
+    "json.utf8",
+    "json.nul",
+    "json.control",
+    "json.surrogate",
+    "json.nonfinite",
+    "json.number",
+    "json.negzero",
+    "json.duplicate",
+)
+"""The exact rules in the order in which they are named where several touch one document."""
+
+# `numeric` keeps scale in 14 bits and weight as an int16 of base 10,000 digits; measured on 15.18 and 18.4: 1e-16383
+# and 1e131071 pass, 1e-16384 and 1e131072 do not. Its exponent must stay below INT_MAX / 2 even for a zero.
+MAX_SCALE: Final = 16_383
+MAX_WEIGHT: Final = 131_071
+MAX_EXPONENT: Final = 1_073_741_822
+
+# No shorter number passes a limit unless its exponent has four digits: 15,000 + 999 < 16,383.
+PLAIN_LENGTH: Final = 15_000
+
+# `jsonb` keeps lengths in 28 bits: 54000 beyond. While it parses, a container's members lie in one allocation that
+# doubles up to 1 GB: XX000 at 2^24 + 1 elements and at 2^23 + 1 pairs (both measured on 15.18 and 18.4).
+MAX_JSONB_BYTES: Final = 2**28 - 1
+MAX_MEMBERS: Final = 2**24
+"""Values in an array; keys and values together in an object."""
+# No shorter text can pass one of these: a member takes two characters, and a character at most six bytes (`0,`).
+SIZE_SAFE: Final = 2**25
+# A field of COPY ends at 1 GB - 1, and CSV may double every byte of the text.
+MAX_TEXT_BYTES: Final = 2**29 - 1
+
+_STRICT_HIT: Final = re.compile(
+    r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<nul>u0000)|(?P<surrogate>u[dD][89a-fA-F]..)|.)"
+    r"|(?P<control>[\x00-\x1f])|(?P<byte>[\ud800-\udfff])",
+    re.DOTALL,
+)
+_JSON5_HIT: Final = re.compile(
+    r"""\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<nul>u0000|x00|0)|(?P<surrogate>u[dD][89a-fA-F]..)"""
+    r"""|(?P<hex>x..)|(?P<tab>v)|(?P<line>\r\n|[\n\r\u2028\u2029])|(?P<single>')|.)"""
+    r"""|(?P<double>")|(?P<control>[\x00-\x1f])|(?P<byte>[\ud800-\udfff])""",
+    re.DOTALL,
+)
+_SUSPECT: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])|[\x00-\x1f\ud800-\udfff]")
+_NUMBER: Final = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?")
+_ODD_EXPONENT: Final = re.compile(r"[eE][+-]?[0-9]{4}")
+
+
+class Edit(NamedTuple):
+    """Replace the text from `start` to `end`, for the sake of `rule`."""
+
+    start: int
+    end: int
+    text: str
+    rule: str
+
+
+class Repaired(NamedTuple):
+    """A document as `jsonb` takes it.
+
+    Attributes:
+        text: the one value that the text began with, repaired, with the blanks around it.
+        rules: the rules that were applied, in the order of `RULES`.
+        rest: what followed the value, if it was more than blanks; `text` does not hold it.
+    """
+
+    text: str
+    rules: tuple[str, ...]
+    rest: str
+
+
+def number_rule(number: str) -> str | None:
+    """Name the rule that a JSON number needs: `json.number`, `json.negzero` or none."""
+    negative = number[0] == "-"
+    if len(number) < PLAIN_LENGTH and not (negative and number[1] == "0") and not _ODD_EXPONENT.search(number):
+        return None
+    match = _NUMBER.fullmatch(number)
+    if match is None:
+        raise ValueError("not a JSON number")
+    whole, fraction, sign, digits = match.groups(default="")
+    digits = digits.lstrip("0")
+    if len(digits) > 10 or int(digits or 0) > MAX_EXPONENT:
+        return "json.number"
+    exponent = int(f"{sign}{digits or 0}")
+    if len(fraction) - exponent > MAX_SCALE:
+        return "json.number"
+    significant = (whole + fraction).lstrip("0")
+    if not significant:
+        return "json.negzero" if negative else None
+    weight = len(significant) - len(fraction) + exponent - 1
+    return "json.number" if weight > MAX_WEIGHT else None
+
+
+def _string_edits(text: str, start: int, end: int, *, json5: bool) -> list[Edit]:
+    """List what a string token needs; its quotes are at `start` and `end - 1`."""
+    edits = []
+    hits = _JSON5_HIT if json5 else _STRICT_HIT
+    for match in hits.finditer(text, start + 1, end - 1):
+        name = match.lastgroup
+        if name is None:
+            continue
+        found = match[0]
+        if name == "nul" or found == "\0":
+            edit = r"\\x00", "json.nul"
+        elif name == "surrogate":
+            edit = f"\\{found}", "json.surrogate"
+        elif name == "control":
+            edit = f"\\u{ord(found):04x}", "json.control"
+        elif name == "byte":
+            edit = rf"\\x{ord(found) - 0xDC00:02x}", "json.utf8"
+        elif name == "hex":
+            edit = rf"\u00{found[2:]}", "json.json5"
+        else:
+            edit = {"tab": r"\u000b", "line": "", "single": "'", "double": r"\""}[name], "json.json5"
+        edits.append(Edit(*match.span(), *edit))
+    if text[start] == "'":
+        edits = [Edit(start, start + 1, '"', "json.json5"), *edits, Edit(end - 1, end, '"', "json.json5")]
+    return edits
+
+
+def _scalar_edits(text: str, kind: int, start: int, end: int, *, json5: bool) -> list[Edit]:
+    """List what a number, a word or a bare key needs."""
+    token = text[start:end]
+    if kind == KEY:
+        return [Edit(start, end, f'"{token}"', "json.json5")]
+    if kind == WORD:
+        return [Edit(start, end, f'"{token.removeprefix("+")}"', "json.nonfinite")]
+    plain = _plain_number(token) if json5 else token
+    rule = number_rule(plain)
+    if rule == "json.number":
+        return [Edit(start, end, f'"{plain}"', rule)]
+    if rule == "json.negzero":
+        return [Edit(start, end, plain.removeprefix("-"), rule)]
+    return [Edit(start, end, plain, "json.json5")] if plain != token else []
+
+
+def _plain_number(token: str) -> str:
+    """Write a JSON5 number as JSON does, with the same value."""
+    sign = "-" if token[0] == "-" else ""
+    digits = token.lstrip("+-")
+    if digits[:2] in ("0x", "0X"):
+        return f"{sign}{int(digits, 16):d}"
+    whole, point, rest = digits.partition(".")
+    if not point:
+        return sign + digits
+    return f"{sign}{whole or 0}.{rest if rest[:1].isdigit() else '0' + rest}"
+
+
+def _gap_edits(text: str, start: int, end: int, *, closes: bool) -> list[Edit]:
+    """List what JSON5 has between two tokens and JSON has not; before a `CLOSE` that is the comma, too."""
+    gap = json_scan.GAP5.sub(" ", text[start:end])
+    if closes:
+        gap = gap.replace(",", "")
+    return [Edit(start, end, gap, "json.json5")] if gap != text[start:end] else []
+
+
+def _applied(text: str, start: int, end: int, edits: list[Edit]) -> tuple[str, set[str]]:
+    """Apply edits within a part of the text; one that lies inside another's span falls away with it."""
+    parts: list[str] = []
+    rules = set()
+    for edit in sorted(edits, key=lambda edit: (edit.start, -edit.end)):
+        if edit.start >= start:
+            parts += text[start : edit.start], edit.text
+            start = edit.end
+            rules.add(edit.rule)
+    parts.append(text[start:end])
+    return "".join(parts), rules
+
+
+def repair(text: str, *, json5: bool = False) -> Repaired:
+    """Repair the value that the text begins with, by the exact rules alone.
+
+    Args:
+        text: the document. Bytes that were no UTF-8 stand in it as `surrogateescape` leaves them.
+        json5: read JSON5 and write it as JSON (rule `json.json5`).
+
+    Raises:
+        json_scan.JsonSyntaxError: the text begins with no value.
+        json_scan.JsonDepthError: the value is nested too deeply.
+    """
+    suspect = json5 or _SUSPECT.search(text) is not None
+    edits: list[Edit] = []
+    # For each open container: the place of each of its members, and the latest member under each name.
+    stack: list[tuple[list[int], dict[str, int]]] = []
+    position = 0
+    for kind, start, end in tokens(text, json5=json5):
+        found: list[Edit] = []
+        if json5:
+            edits += _gap_edits(text, position, start, closes=kind == CLOSE)
+        position = end
+        if kind == STRING or (kind == KEY and text[start] in "\"'"):
+            if suspect:
+                found = _string_edits(text, start, end, json5=json5)
+        elif kind in (NUMBER, WORD, KEY):
+            found = _scalar_edits(text, kind, start, end, json5=json5)
+        elif kind == OPEN:
+            stack.append(([], {}))
+        elif kind == CLOSE:
+            stack.pop()
+        edits += found
+        if kind == KEY:
+            # Compared as `jsonb` will see them: after the repair, and without regard to how they are spelled.
+            key = _applied(text, start, end, found)[0] if found else text[start:end]
+            starts, members = stack[-1]
+            starts.append(start)
+            name = unescape(key[1:-1])
+            if name in members:
+                earlier = members[name]
+                edits.append(Edit(starts[earlier], starts[earlier + 1], "", "json.duplicate"))
+            members[name] = len(starts) - 1
+    rest = text[position:]
+    blank = json_scan.BLANK5.match(rest) if json5 else None
+    if blank is not None and blank.end() == len(rest):
+        edits += _gap_edits(text, position, len(text), closes=False)
+        rest = ""
+    if not rest.strip(BLANK):
+        position, rest = len(text), ""
+    if not edits:
+        return Repaired(text[:position], (), rest)
+    repaired, rules = _applied(text, 0, position, edits)
+    return Repaired(repaired, tuple(rule for rule in RULES if rule in rules), rest)
+
+
+def size_excess(text: str) -> str | None:
+    """Say which limit of `jsonb` a repaired document passes, or None.
+
+    Every member is counted with the padding it may need, up to three bytes: a document that close to 256 MB may be
+    refused although it would just have fitted.
+    """
+    if len(text) < SIZE_SAFE:
+        return None
+    if len(text.encode()) > MAX_TEXT_BYTES:
+        return f"The text is longer than {MAX_TEXT_BYTES} bytes."
+    padded = False
+    strings = size = 0
+    counts = [0]  # a scalar, too, is kept in an array
+    for kind, start, end in tokens(text):
+        if kind == CLOSE:
+            counts.pop()
+            continue
+        counts[-1] += 1
+        if counts[-1] > MAX_MEMBERS:
+            return f"A container holds more than {MAX_MEMBERS} members."
+        size += 4
+        if kind in (STRING, KEY):
+            strings += 1
+            size += len(unescape(text[start + 1 : end - 1]).encode())
+        elif kind == NUMBER:
+            padded = True
+            length = end - start
+            digits = (length + 3) // 4 + (0 if text[start:end].isdigit() else 2)
+            size += -(-(6 + 2 * digits + (2 if length > 60 or "e" in text[start:end].lower() else 0)) // 4) * 4
+        elif kind == OPEN:
+            nested = len(counts) > 1  # the outermost container has a header of 4 bytes, but is no member
+            padded = padded or nested
+            size += 4 * nested
+            counts.append(0)
+    size += 4 * (text.lstrip(BLANK)[0] not in "[{") + 3 * strings * padded
+    return f"It takes {size} bytes as jsonb, of {MAX_JSONB_BYTES} allowed." if size > MAX_JSONB_BYTES else None

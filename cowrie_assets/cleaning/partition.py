@@ -1,0 +1,230 @@
+"""Cleans a staged partition into Parquet of the target's types, with what was repaired and set aside.
+
+Belongs here: reading staged and writing cleaned files. Not here: the rules (`table.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..catalog import Type
+from ..planning.plan import Plan, TablePlan
+from ..source.reader import Range
+from ..staging.files import COMPRESSION, ROWID, Manifest, read_partition, require_manifest
+from ..staging.store import Store, part
+from .table import Cleaned, QuarantineRow, RepairRow, TableCleaner
+
+RULES_VERSION = 1
+"""Raised with every change of a rule: what was cleaned by older rules is cleaned again."""
+
+ARROW_TYPES: dict[Type, pa.DataType] = {
+    Type.TEXT: pa.string(),
+    Type.BIGINT: pa.int64(),
+    Type.DOUBLE: pa.float64(),
+    Type.BOOLEAN: pa.bool_(),
+    Type.TIMESTAMPTZ: pa.timestamp("us", "UTC"),
+    Type.JSONB: pa.string(),
+    Type.BYTEA: pa.binary(),
+}
+REPAIRS = pa.schema(
+    [
+        ("rowid", pa.int64()),
+        ("column", pa.string()),
+        ("rule", pa.string()),
+        ("original", pa.binary()),
+        ("original_type", pa.string()),
+        ("replacement", pa.string()),
+        ("target_key", pa.string()),
+    ]
+)
+QUARANTINE = pa.schema(
+    [
+        ("rowid", pa.int64()),
+        ("rule", pa.string()),
+        ("detail", pa.string()),
+        ("original", pa.string()),
+        ("target_key", pa.string()),
+        ("large", pa.list_(pa.struct([("column", pa.string()), ("bytes", pa.binary())]))),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class CleanedManifest:
+    """A complete cleaned partition.
+
+    Attributes:
+        inputs: identity of staged content, rules and target shape.
+        digest: of the staged content.
+        columns: the target's columns that the files hold, in order.
+        derived: column -> rowid ranges that we filled.
+        rules: rule -> number of repaired cells.
+        reasons: rule -> number of rows set aside.
+        differing: column -> number of kept cells that the payload contradicts.
+    """
+
+    table: str
+    partition: str
+    inputs: str
+    digest: str
+    source_rows: int
+    rows: int
+    quarantined: int
+    repaired: int
+    columns: tuple[str, ...]
+    derived: dict[str, list[Range]]
+    rules: dict[str, int]
+    reasons: dict[str, int]
+    differing: dict[str, int]
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> CleanedManifest:
+        """Read it back."""
+        derived = {c: [(r[0], r[1]) for r in ranges] for c, ranges in content["derived"].items()}
+        return cls(**{**content, "columns": tuple(content["columns"]), "derived": derived})
+
+
+def folder(table: str, key: str) -> str:
+    """Where a cleaned partition's files lie."""
+    return f"cleaned/{part(table)}/{part(key)}"
+
+
+def read_cleaned(store: Store, table: str, key: str) -> CleanedManifest | None:
+    """The manifest, or None where the partition is not cleaned."""
+    content = store.read_json(f"{folder(table, key)}/manifest.json")
+    return None if content is None else CleanedManifest.from_json(content)
+
+
+def inputs_of(plan: TablePlan, staged: Manifest) -> str:
+    """Identity of what a cleaned partition is made from: staged content, rules, shape, duplicates."""
+    parts = [RULES_VERSION, staged.digest, staged.rows, repr(plan.target), sorted(plan.losers.items())]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def clean_partition(
+    plan: Plan, store: Store, table: str, key: str, *, force: bool = False, progress: Callable[[int], None] | None = None
+) -> tuple[CleanedManifest, bool]:
+    """See that a partition is cleaned: its manifest, and whether it was made now. StagingError where it is not staged."""
+    planned = plan.tables[table]
+    staged = require_manifest(store, table, key)
+    inputs = inputs_of(planned, staged)
+    known = None if force else read_cleaned(store, table, key)
+    if known and known.inputs == inputs:
+        return known, False
+    cleaner = TableCleaner(planned)
+    batches = (cleaner.clean(batch) for batch in read_partition(store, staged))
+    with _Writer(store, planned, table, key) as writer:
+        for cleaned in batches:
+            writer.add(cleaned)
+            if progress:
+                progress(len(cleaned.rowids) + len(cleaned.quarantine))
+    manifest = writer.manifest(inputs, staged)
+    store.write_json(f"{folder(table, key)}/manifest.json", asdict(manifest))
+    return manifest, True
+
+
+class _Writer:
+    """Three Parquet files that appear together when all rows are in."""
+
+    def __init__(self, store: Store, plan: TablePlan, table: str, key: str) -> None:
+        self.table, self.key = table, key
+        names = [c.name for c in TableCleaner(plan).columns]
+        types = {c.name: ARROW_TYPES[c.type] for c in plan.target.columns}
+        self.columns = tuple(names)
+        self.schema = pa.schema([(ROWID, pa.int64()), *((n, types[n]) for n in names)])
+        self.store, self.stack = store, ExitStack()
+        self.rows = 0
+        self.rules: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.differing: Counter[str] = Counter()
+        self.derived: dict[str, list[Range]] = {}
+
+    def __enter__(self) -> _Writer:
+        self.stack.__enter__()
+        self.data = self._open("data", self.schema)
+        self.repairs = self._open("repairs", REPAIRS)
+        self.quarantine = self._open("quarantine", QUARANTINE)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.stack.__exit__(*error)
+
+    def _open(self, name: str, schema: pa.Schema) -> pq.ParquetWriter:
+        stream = self.stack.enter_context(self.store.writing(f"{folder(self.table, self.key)}/{name}.parquet"))
+        return self.stack.enter_context(
+            pq.ParquetWriter(stream, schema, compression=COMPRESSION, use_dictionary=False)
+        )
+
+    def add(self, cleaned: Cleaned) -> None:
+        self.rows += len(cleaned.rowids)
+        if len(cleaned.rowids):
+            arrays = [cleaned.rowids, *(cleaned.columns[n] for n in self.columns)]
+            self.data.write_table(pa.Table.from_arrays(arrays, schema=self.schema), row_group_size=len(cleaned.rowids))
+        self.rules.update(r.rule for r in cleaned.repairs)
+        self.reasons.update(q.rule for q in cleaned.quarantine)
+        if cleaned.repairs:
+            self.repairs.write_table(_repairs_table(cleaned.repairs))
+        if cleaned.quarantine:
+            self.quarantine.write_table(_quarantine_table(cleaned.quarantine))
+        for column, rowids in cleaned.derived.items():
+            extend_ranges(self.derived.setdefault(column, []), rowids)
+        self.differing.update({c: len(ids) for c, ids in cleaned.differing.items() if len(ids)})
+
+    def manifest(self, inputs: str, staged: Manifest) -> CleanedManifest:
+        return CleanedManifest(
+            table=self.table,
+            partition=self.key,
+            inputs=inputs,
+            digest=staged.digest,
+            source_rows=staged.rows,
+            rows=self.rows,
+            quarantined=sum(self.reasons.values()),
+            repaired=sum(self.rules.values()),
+            columns=self.columns,
+            derived={c: r for c, r in self.derived.items() if r},
+            rules=dict(sorted(self.rules.items())),
+            reasons=dict(sorted(self.reasons.items())),
+            differing=dict(self.differing),
+        )
+
+
+def extend_ranges(ranges: list[Range], rowids: pa.Int64Array) -> None:
+    """Add ascending rowids to a list of closed ranges, joining neighbours."""
+    ids = rowids.to_numpy()
+    if not len(ids):
+        return
+    breaks = np.flatnonzero(np.diff(ids) != 1)
+    starts, ends = ids[np.r_[0, breaks + 1]], ids[np.r_[breaks, len(ids) - 1]]
+    for low, high in zip(starts.tolist(), ends.tolist(), strict=True):
+        if ranges and ranges[-1][1] + 1 == low:
+            ranges[-1] = (ranges[-1][0], high)
+        else:
+            ranges.append((low, high))
+
+
+def _repairs_table(rows: Iterable[RepairRow]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(r) for r in rows], schema=REPAIRS)
+
+
+def _quarantine_table(rows: Iterable[QuarantineRow]) -> pa.Table:
+    listed = [{**asdict(r), "large": [{"column": c, "bytes": b} for c, b in r.large]} for r in rows]
+    return pa.Table.from_pylist(listed, schema=QUARANTINE)
+
+
+def read_rows(store: Store, table: str, key: str, name: str) -> Iterator[pa.Table]:
+    """One of a cleaned partition's files (`data`, `repairs`, `quarantine`), a row group at a time."""
+    with store.open(f"{folder(table, key)}/{name}.parquet") as file:
+        parquet = pq.ParquetFile(file)
+        for group in range(parquet.num_row_groups):
+            yield parquet.read_row_group(group)
+
+

@@ -1,0 +1,84 @@
+"""Integers, reals, booleans, dates and blobs: what fits stays, what is none of its type is refused.
+
+Belongs here: the kernels of scalar columns. Not here: what becomes of a refused cell (`table.py`).
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..source.cells import Cells, Storage, original_bytes
+from ..source.instants import INSTANT, read_instants
+from .outcome import Outcome, Refusal, Repair
+
+BOOL_TEXT_RULE = "bool.text"
+_WORDS = {b"true": True, b"false": False}
+
+
+def shown(cells: Cells, row: int) -> str:
+    """A cell for a detail text: class and the first bytes, escaped."""
+    storage, value = cells.value(row)
+    return f"{storage.label} {(original_bytes(storage, value) or b'')[:60]!r}"
+
+
+def _refuse(cells: Cells, values: pa.Array, rule: str, what: str) -> list[Refusal]:
+    lost = pc.and_(pc.is_null(values), pc.not_equal(cells.classes(), int(Storage.NULL)))
+    return [Refusal(row, rule, f"{what}: {shown(cells, row)}") for row in pc.indices_nonzero(lost).to_pylist()]
+
+
+def clean_integer(cells: Cells) -> Outcome:
+    """int64 out: SQLite's integers are bigint's, all other classes are refused (affinity made integers of all it could)."""
+    values = cells.of(Storage.INTEGER)
+    return Outcome(values, [], _refuse(cells, values, "integer.none", "not an integer"))
+
+
+def clean_real(cells: Cells) -> Outcome:
+    """float64 out: reals, and integers up to 2^53 in size, which a double holds exactly."""
+    integers = cells.of(Storage.INTEGER)
+    small = pc.fill_null(pc.less_equal(pc.abs(integers), 2**53), False)
+    exact = pc.if_else(small, integers, pa.scalar(None, pa.int64())).cast(pa.float64())
+    values = pc.coalesce(cells.of(Storage.REAL), exact)
+    return Outcome(values, [], _refuse(cells, values, "real.none", "not a number a double holds"))
+
+
+def clean_blob(cells: Cells) -> Outcome:
+    """Binary out: blobs only."""
+    values = cells.of(Storage.BLOB)
+    return Outcome(values, [], _refuse(cells, values, "blob.none", "not a blob"))
+
+
+def clean_boolean(cells: Cells) -> Outcome:
+    """bool out: 0 and 1; the words true and false as repairs; nothing else is a boolean."""
+    integers = cells.of(Storage.INTEGER)
+    known = pc.is_in(integers, value_set=pa.array([0, 1], pa.int64()))
+    values = pc.equal(pc.if_else(known, integers, pa.scalar(None, pa.int64())), 1)
+    repairs: list[Repair] = []
+    if cells.storage in (None, Storage.TEXT):
+        listed = values.to_pylist()
+        words = cells.of(Storage.TEXT)
+        for row in pc.indices_nonzero(pc.is_valid(words)).to_pylist():
+            word = _WORDS.get(words[row].as_py().lower())
+            if word is not None:
+                listed[row] = word
+                repairs.append(Repair(row, (BOOL_TEXT_RULE,), str(word).lower()))
+        values = pa.array(listed, pa.bool_())
+    return Outcome(values, repairs, _refuse(cells, values, "bool.none", "not a boolean"))
+
+
+def clean_instant(cells: Cells) -> Outcome:
+    """timestamp[us, UTC] out: the instant that the text says; epoch numbers and cut fractions as repairs."""
+    read = read_instants(cells)
+    repairs = [Repair(row, (rule,), instant_text(read.values, row)) for row, rule in sorted(read.rules.items())]
+    return Outcome(read.values, repairs, _refuse(cells, read.values, "date.unreadable", "not a date"))
+
+
+def instant_text(values: pa.TimestampArray, row: int) -> str:
+    """An instant's text form in the ledger: `2026-11-24 05:42:48.828261+00`, as PostgreSQL prints it in UTC."""
+    text = str(pc.strftime(values.slice(row, 1).cast(pa.timestamp("us", "UTC")), "%Y-%m-%d %H:%M:%S")[0].as_py())
+    date_part, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{date_part}.{fraction}+00" if fraction else f"{date_part}+00"
+
+
+EMPTY_INSTANT = pa.scalar(None, INSTANT)

@@ -1,0 +1,282 @@
+"""Cleans a batch of a table: every column's kernel, then what becomes of refused cells and rows.
+
+Belongs here: the policy a table applies. Not here: a kernel, or any I/O.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..catalog import SCHEMA_VERSION, Column, Type
+from ..planning.plan import TablePlan
+from ..source.cells import Cells, Storage, Value, original_bytes
+from ..source.dating import json_member
+from ..source.instants import read_instants
+from ..source.reader import Batch
+from . import scalars
+from .json_cells import clean_json_cells
+from .outcome import Outcome, Refusal, Repair
+from .text import clean_text
+
+LARGE_CELL = 128 << 20
+"""Bytes from which a set-aside cell lies in `large_cells`: base64 of more would not fit jsonb's 255 MiB string."""
+
+
+@dataclass(frozen=True)
+class RepairRow:
+    """A row of the ledger's `repairs`."""
+
+    rowid: int
+    column: str
+    rule: str
+    original: bytes | None
+    original_type: str
+    replacement: str | None
+    target_key: str | None
+
+
+@dataclass(frozen=True)
+class QuarantineRow:
+    """A row of the ledger's `quarantine`; `large` are the cells that do not fit in its jsonb."""
+
+    rowid: int
+    rule: str
+    detail: str
+    original: str
+    target_key: str | None
+    large: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A cleaned batch.
+
+    Attributes:
+        rowids: of the rows that go to the target.
+        columns: their values in the target's Arrow types; columns that the source lacks are absent (the target's
+            defaults hold).
+        derived: column -> rowids of the cells that we filled.
+        differing: column -> rowids of cells that are kept though the payload says otherwise (a finding).
+    """
+
+    rowids: pa.Int64Array
+    columns: dict[str, pa.Array]
+    repairs: list[RepairRow] = field(default_factory=list)
+    quarantine: list[QuarantineRow] = field(default_factory=list)
+    derived: dict[str, pa.Int64Array] = field(default_factory=dict)
+    differing: dict[str, pa.Int64Array] = field(default_factory=dict)
+
+
+_KERNELS: dict[Type, Callable[[Cells], Outcome]] = {
+    Type.BIGINT: scalars.clean_integer,
+    Type.DOUBLE: scalars.clean_real,
+    Type.BOOLEAN: scalars.clean_boolean,
+    Type.TIMESTAMPTZ: scalars.clean_instant,
+    Type.BYTEA: scalars.clean_blob,
+}
+
+
+class TableCleaner:
+    """Cleans the batches of one table; holds no state between them."""
+
+    def __init__(self, plan: TablePlan) -> None:
+        """Read the target's shape and what goes to quarantine as a duplicate."""
+        self.plan = plan
+        self.table = plan.target
+        stored = set(plan.source.stored)
+        self.derived = [c for c in self.table.columns if c.derived and c.derived[0] in stored]
+        self.columns = [c for c in self.table.columns if c.name in stored or c in self.derived]
+        self.has_rowids = plan.source.rowid is not None
+
+    def clean(self, batch: Batch) -> Cleaned:
+        """Clean a batch; every row of it is either in the result's columns or in its quarantine."""
+        run = _Run(self, batch)
+        return run.result()
+
+
+class _Run:
+    def __init__(self, cleaner: TableCleaner, batch: Batch) -> None:
+        self.cleaner, self.batch = cleaner, batch
+        self.values: dict[str, pa.Array] = {}
+        self.repairs: dict[int, list[tuple[str, Repair]]] = {}
+        self.lost: dict[int, tuple[str, str]] = {}
+        self.members: dict[str, dict[str, pa.StringArray]] = {}
+        self.filled: dict[str, pa.BooleanArray] = {}
+        self.differing: dict[str, pa.BooleanArray] = {}
+        self.pending: list[tuple[Column, list[Refusal]]] = []
+
+    def result(self) -> Cleaned:
+        for row, rowid in self._losers():
+            winner, columns = self.cleaner.plan.losers[rowid]
+            self.lost[row] = ("key.duplicate", f"({columns}) is also the key of row {winner}")
+        for column in sorted(self.cleaner.columns, key=lambda c: c.derived is not None):
+            self._column(column)
+        for column, refusals in self.pending:
+            self._refused(column, refusals)
+        for column in self.cleaner.columns:
+            if not column.nullable:
+                self._required(column)
+        return self._assemble()
+
+    def _losers(self) -> list[tuple[int, int]]:
+        losers = self.cleaner.plan.losers
+        if not losers:
+            return []
+        return [(row, rowid) for row, rowid in enumerate(self.batch.rowids.to_pylist()) if rowid in losers]
+
+    def _column(self, column: Column) -> None:
+        cells = self.batch.cells(column.name)
+        if column.type is Type.JSONB:
+            wanted = [c.derived[1] for c in self.cleaner.derived if c.derived and c.derived[0] == column.name]
+            outcome, self.members[column.name] = clean_json_cells(cells, wanted)
+            for refusal in outcome.refusals:
+                self.lost.setdefault(refusal.row, (refusal.rule, f"{column.name}: {refusal.detail}"))
+        elif column.type is Type.TEXT:
+            widened = column.name in self.cleaner.plan.types
+            outcome = clean_text(cells, numbers_fit=widened)
+        else:
+            outcome = _KERNELS[column.type](cells)
+            if outcome.refusals:
+                self.pending.append((column, outcome.refusals))
+        if column.rule == "schema.version":
+            outcome = self._schema_version(outcome)
+        self.values[column.name] = outcome.values
+        for repair in outcome.repairs:
+            self.repairs.setdefault(repair.row, []).append((column.name, repair))
+        if column.derived:
+            self._derive(column)
+
+    def _derive(self, column: Column) -> None:
+        assert column.derived is not None  # noqa: S101 - narrows the type
+        stored = self.values[column.name]
+        said = self.members[column.derived[0]][column.derived[1]]
+        empty = pc.is_null(stored)
+        self.filled[column.name] = pc.and_(empty, pc.is_valid(said))
+        self.differing[column.name] = pc.fill_null(pc.and_(pc.invert(empty), pc.not_equal(stored, said)), False)
+        self.values[column.name] = pc.coalesce(stored, said)
+
+    def _schema_version(self, outcome: Outcome) -> Outcome:
+        keys = self.batch.cells("key")
+        values, repairs = outcome.values.to_pylist(), list(outcome.repairs)
+        for row in range(len(self.batch)):
+            if keys.value(row) == (Storage.TEXT, b"schema_version") and _below(values[row]):
+                values[row] = str(SCHEMA_VERSION)
+                repairs = [r for r in repairs if r.row != row]
+                repairs.append(Repair(row, ("schema.version",), values[row]))
+        return Outcome(pa.array(values, pa.string()), repairs)
+
+    def _refused(self, column: Column, refusals: list[Refusal]) -> None:
+        mended: dict[int, int] = {}
+        for refusal in refusals:
+            row = refusal.row
+            if column.nullable:
+                self.repairs.setdefault(row, []).append((column.name, Repair(row, (refusal.rule,), None)))
+                continue
+            instant = self._fallback(column, row)
+            if instant is None:
+                self.lost.setdefault(row, (refusal.rule, f"{column.name}: {refusal.detail}"))
+            else:
+                mended[row] = instant
+        if mended:
+            micros = self.values[column.name].cast(pa.int64()).to_pylist()
+            for row, instant in mended.items():
+                micros[row] = instant
+            values = pa.array(micros, pa.int64()).cast(pa.timestamp("us", "UTC"))
+            self.values[column.name] = values
+            for row in mended:
+                repair = Repair(row, ("date.fallback",), scalars.instant_text(values, row))
+                self.repairs.setdefault(row, []).append((column.name, repair))
+
+    def _fallback(self, column: Column, row: int) -> int | None:
+        one = self.batch.take(pa.array([row]))
+        for name in column.fallback:
+            base, _, member = name.partition(".")
+            cells = one.cells(base)
+            value = read_instants(json_member(cells, member) if member else cells).values[0]
+            if value.is_valid:
+                return int(value.cast(pa.int64()).as_py())
+        return None
+
+    def _required(self, column: Column) -> None:
+        for row in pc.indices_nonzero(pc.is_null(self.values[column.name])).to_pylist():
+            if row not in self.lost:
+                what = "key.null" if column.name in self.cleaner.table.key else "null.required"
+                self.lost[row] = (what, f"{column.name} is NULL and may not be")
+
+    def _assemble(self) -> Cleaned:
+        rowids = self.batch.rowids
+        ids = rowids.to_pylist() if self.lost or self.repairs else []
+        repairs = [
+            self._repair_row(row, ids[row], name, repair)
+            for row in sorted(self.repairs)
+            if row not in self.lost
+            for name, repair in self.repairs[row]
+        ]
+        quarantine = [self._quarantine_row(row, ids[row]) for row in sorted(self.lost)]
+        columns = {c.name: self.values[c.name] for c in self.cleaner.columns}
+        kept = None
+        if self.lost:
+            kept = pa.array([row not in self.lost for row in range(len(rowids))])
+            rowids = rowids.filter(kept)
+            columns = {n: v.filter(kept) for n, v in columns.items()}
+
+        def chosen(mask: pa.BooleanArray) -> pa.Int64Array:
+            return self.batch.rowids.filter(mask if kept is None else pc.and_(mask, kept))
+
+        derived = {n: chosen(m) for n, m in self.filled.items()}
+        differing = {n: chosen(m) for n, m in self.differing.items()}
+        return Cleaned(rowids, columns, repairs, quarantine, derived, differing)
+
+    def _target_key(self, row: int) -> str | None:
+        parts = [self.values[n][row].as_py() if n in self.values else None for n in self.cleaner.table.key]
+        if not parts or None in parts:
+            return None
+        return str(parts[0]) if len(parts) == 1 else json.dumps([str(p) for p in parts], ensure_ascii=False)
+
+    def _repair_row(self, row: int, rowid: int, column: str, repair: Repair) -> RepairRow:
+        storage, value = self.batch.cells(column).value(row)
+        return RepairRow(
+            rowid,
+            column,
+            "+".join(dict.fromkeys(repair.rules)),
+            original_bytes(storage, value),
+            storage.label,
+            repair.text,
+            self._target_key(row),
+        )
+
+    def _quarantine_row(self, row: int, rowid: int) -> QuarantineRow:
+        rule, detail = self.lost[row]
+        cells: dict[str, dict[str, object]] = {}
+        large = []
+        for name, column in self.batch.columns.items():
+            storage, value = column.value(row)
+            if isinstance(value, bytes) and len(value) > LARGE_CELL:
+                cells[name] = {"type": storage.label, "value": None, "large": True}
+                large.append((name, value))
+            else:
+                cells[name] = {"type": storage.label, "value": stored_text(value)}
+        detail = detail.replace("\x00", "\\x00")
+        return QuarantineRow(rowid, rule, detail, json.dumps(cells), self._target_key(row), tuple(large))
+
+
+def stored_text(value: Value) -> str | None:
+    """A stored cell in `quarantine.original`: decimal, repr, or base64 of the exact bytes; None for NULL."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return None if value is None else repr(value)
+
+
+def _below(value: str | None) -> bool:
+    if value is None:
+        return True
+    try:
+        return int(value) < SCHEMA_VERSION
+    except ValueError:
+        return True

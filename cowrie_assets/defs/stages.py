@@ -1,0 +1,176 @@
+"""One asset for each stage of each table, made from the catalog.
+
+Belongs here: what an asset tells Dagster. Not here: what it does to a row (`pipeline.py`).
+
+See https://docs.dagster.io/guides/build/assets/defining-assets
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from ..catalog import OTHER_TABLES, UNDATED
+from ..errors import CowrieError
+from ..pipeline import STAGES, Pipeline, known_tables
+
+ROW_EQUATION = "row_equation"
+PLACEABLE = "every_row_placeable"
+KINDS = {
+    "staging": {"sqlite", "parquet"},
+    "quality": {"parquet"},
+    "cleaned": {"parquet"},
+    "postgres": {"postgres"},
+    "validation": {"sqlite", "postgres"},
+}
+DESCRIPTIONS = {
+    "staging": "Rows as SQLite stores them, in Parquet: storage class and exact bytes of every cell.",
+    "quality": "Statistics of every column, and what the rules would do, from the staged rows alone.",
+    "cleaned": "Rows in the target's types, with every repaired cell and every row set aside.",
+    "postgres": "Rows and their ledger in PostgreSQL, a partition in one transaction.",
+    "validation": "Source = loaded + set aside, counted afresh on both sides.",
+}
+
+
+class StageConfig(dg.Config):
+    """Options of a stage's run."""
+
+    force: bool = False
+
+
+@dataclass
+class Outcome:
+    """What a partition of a stage came to, for Dagster's metadata; faults fail the stage's check."""
+
+    metadata: dict[str, Any]
+    faults: list[str] = field(default_factory=list)
+
+
+Work = Callable[[Pipeline, str, list[str], bool, str], Iterator[tuple[str, Outcome]]]
+
+
+def _staging(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str) -> Iterator[tuple[str, Outcome]]:
+    for key, (manifest, made) in pipeline.stage(table, keys, force=force).items():
+        yield key, Outcome({"rows": manifest.rows, "digest": manifest.digest[:16], "made": made})
+
+
+def _quality(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str) -> Iterator[tuple[str, Outcome]]:
+    for key in keys:
+        profile, made = pipeline.analyse(table, key, force=force)
+        found = {f"{f['column'] or 'row'}: {f['code']}": f["count"] for f in profile.findings}
+        lost = [f"{key}: {f['count']} rows, {f['code']}" for f in profile.findings if not f["column"]]
+        yield key, Outcome({"rows": profile.rows, "findings": found, "made": made}, lost)
+
+
+def _cleaned(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str) -> Iterator[tuple[str, Outcome]]:
+    for key in keys:
+        manifest, made = pipeline.clean(table, key, force=force)
+        yield key, Outcome(
+            {
+                "rows": manifest.rows,
+                "set_aside": manifest.quarantined,
+                "repaired_cells": manifest.repaired,
+                "rules": manifest.rules,
+                "made": made,
+            }
+        )
+
+
+def _postgres(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str) -> Iterator[tuple[str, Outcome]]:
+    pipeline.prepare()
+    for key in keys:
+        loaded = pipeline.load(table, key, run_id, force=force)
+        yield key, Outcome({"rows": loaded.loaded, "set_aside": loaded.quarantined, "made": loaded.made})
+
+
+def _validation(
+    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+) -> Iterator[tuple[str, Outcome]]:
+    for count in pipeline.validate(table, keys):
+        metadata = {
+            "source": count.source,
+            "target": count.target,
+            "set_aside": count.quarantined,
+            "verdict": count.verdict.value,
+        }
+        faults = [] if count.verdict == "PASS" else [f"{table} {count.partition}: {count.verdict.value}, {count.detail}"]
+        yield count.partition, Outcome(metadata, faults)
+
+
+WORK: dict[str, Work] = {
+    "staging": _staging,
+    "quality": _quality,
+    "cleaned": _cleaned,
+    "postgres": _postgres,
+    "validation": _validation,
+}
+UPSTREAM = {"quality": "staging", "cleaned": "staging", "postgres": "cleaned", "validation": "postgres"}
+CHECKS = {
+    "validation": (ROW_EQUATION, "Source rows = target rows + rows set aside, in every partition.", dg.AssetCheckSeverity.ERROR),
+    "quality": (PLACEABLE, "No row will have to be set aside.", dg.AssetCheckSeverity.WARN),
+}
+
+
+def stage_assets(pipeline: Callable[[], Pipeline], windows: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
+    """The assets `[stage, table]` of all stages and units."""
+    units = [*known_tables(), UNDATED, OTHER_TABLES]
+    return [_asset(stage, unit, pipeline, windows) for stage in STAGES for unit in units]
+
+
+def _asset(
+    stage: str, unit: str, pipeline: Callable[[], Pipeline], windows: dg.PartitionsDefinition[str]
+) -> dg.AssetsDefinition:
+    key = dg.AssetKey([stage, unit])
+    partitioned = unit in known_tables()
+    deps = [dg.AssetKey([UPSTREAM[stage], unit])] if stage in UPSTREAM else []
+    if stage == "postgres":
+        deps.append(dg.AssetKey(["target", "schema"]))
+    check = CHECKS.get(stage)
+
+    @dg.multi_asset(
+        name=f"{stage}__{unit}",
+        specs=[
+            dg.AssetSpec(
+                key,
+                deps=deps,
+                description=DESCRIPTIONS[stage],
+                group_name=stage,
+                kinds=KINDS[stage],
+                partitions_def=windows if partitioned else None,
+            )
+        ],
+        check_specs=[dg.AssetCheckSpec(check[0], asset=key, description=check[1])] if check else [],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def materialise(context: dg.AssetExecutionContext, config: StageConfig) -> Iterator[dg.MaterializeResult[Any]]:
+        keys = list(context.partition_keys) if partitioned else []
+        total, faults, per_table = 0, [], {}
+        done: list[tuple[str, dict[str, Any]]] = []
+        try:
+            line = pipeline()
+            for table, selected in line.tables_of(unit, keys):
+                for partition, outcome in WORK[stage](line, table, selected, config.force, context.run_id):
+                    total += outcome.metadata.get("rows", outcome.metadata.get("source", 0)) or 0
+                    faults += outcome.faults
+                    if partitioned:
+                        done.append((partition, outcome.metadata))
+                    else:
+                        per_table[table] = outcome.metadata
+        except CowrieError as error:
+            for partition, metadata in done:
+                # Without these events no partition of a failed range would count as materialized.
+                context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
+            raise dg.Failure(str(error), allow_retries=error.exit_code == 3) from None
+        for partition, metadata in done:
+            context.add_asset_metadata(metadata, asset_key=key, partition_key=partition)
+        results = []
+        if check:
+            shown = {"faults": dg.MetadataValue.json(faults[:50]), "number_of_faults": len(faults)}
+            results.append(dg.AssetCheckResult(passed=not faults, check_name=check[0], severity=check[2], metadata=shown, asset_key=key))
+        metadata = None if partitioned else {"rows": total, **{t: dg.MetadataValue.json(m) for t, m in per_table.items()}}
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=results)
+
+    return materialise

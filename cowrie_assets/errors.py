@@ -1,0 +1,61 @@
+"""The errors a user can meet, each with the exit code it ends in and what to run next.
+
+Belongs here: exception types. Not here: how they are shown (`cli/`) or retried (`loading/`).
+"""
+
+from __future__ import annotations
+
+
+class CowrieError(Exception):
+    """Base of all errors that are shown to a user in one line, without a traceback.
+
+    Attributes:
+        exit_code: 2 where nothing was done yet (usage, settings, source, target), 3 where it failed on the way,
+            1 where a difference was found.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        """Take what happened (with table, partition, rowid where known) and, as hint, what to do next."""
+        super().__init__(f"{message} {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class SettingsError(CowrieError):
+    """A setting is missing or wrong: names the setting, its value (passwords masked) and the fix."""
+
+
+class SourceError(CowrieError):
+    """The SQLite source cannot be used: missing, no database, locked, encrypted, truncated, empty."""
+
+
+class PlanError(CowrieError):
+    """There is no plan, or it does not fit what was asked or the target was loaded with."""
+
+
+class TargetError(CowrieError):
+    """The PostgreSQL target cannot be used: unreachable, too old, not UTF8, in use, foreign rows in it."""
+
+
+class MissingExtraError(CowrieError):
+    """An optional package is not installed: names the extra that brings it."""
+
+
+class StagingError(CowrieError):
+    """Staging cannot be read or written, or a stage's input is not there yet."""
+
+    exit_code = 3
+
+
+class LoadError(CowrieError):
+    """A partition could not be loaded; what was committed before it stays."""
+
+    exit_code = 3
+
+
+class DifferenceError(CowrieError):
+    """Source and target differ, or a budget was passed."""
+
+    exit_code = 1

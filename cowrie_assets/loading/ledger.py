@@ -1,0 +1,229 @@
+"""The ledger: schema `cowrie_migration`, written in the transaction that moves the rows.
+
+Belongs here: its tables and rows. Not here: the target's own tables (`ddl.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..cleaning.partition import CleanedManifest, read_rows
+from ..errors import PlanError
+from ..planning.plan import Plan
+from ..source.reader import Range
+from ..staging.store import Store
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+SCHEMA = "cowrie_migration"
+FORMAT = 1
+"""Version of the ledger's tables."""
+LARGE_PART = 64 << 20
+"""Bytes of one part of a large cell: a bytea literal may take at most 1 GiB on its way in."""
+
+DDL = """
+CREATE SCHEMA IF NOT EXISTS cowrie_migration;
+CREATE TABLE IF NOT EXISTS cowrie_migration.plan (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    format integer NOT NULL,
+    plan_id text NOT NULL,
+    plan jsonb NOT NULL,
+    pinned_at timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+);
+CREATE TABLE IF NOT EXISTS cowrie_migration.partitions (
+    table_name text NOT NULL,
+    partition_key text NOT NULL,
+    source_rows bigint,
+    loaded_rows bigint,
+    quarantined_rows bigint,
+    repaired_cells bigint,
+    digest text,
+    run_id text,
+    loaded_at timestamptz,
+    verified_at timestamptz,
+    verdict text NOT NULL DEFAULT 'NOT CHECKED' CHECK (verdict IN ('PASS', 'FAIL', 'NOT CHECKED')),
+    proof text CHECK (proof IN ('counts', 'sample', 'full')),
+    detail text,
+    inputs text,
+    key_ids int8multirange,
+    keys text[],
+    PRIMARY KEY (table_name, partition_key)
+);
+CREATE TABLE IF NOT EXISTS cowrie_migration.repairs (
+    table_name text NOT NULL,
+    source_rowid bigint,
+    column_name text NOT NULL,
+    rule text NOT NULL,
+    original bytea,
+    original_type text NOT NULL,
+    replacement text,
+    target_key text,
+    partition_key text NOT NULL,
+    run_id text
+);
+CREATE INDEX IF NOT EXISTS ix_repairs_partition ON cowrie_migration.repairs (table_name, partition_key);
+CREATE TABLE IF NOT EXISTS cowrie_migration.quarantine (
+    table_name text NOT NULL,
+    source_rowid bigint,
+    rule text NOT NULL,
+    detail text NOT NULL,
+    original jsonb NOT NULL,
+    target_key text,
+    partition_key text NOT NULL,
+    run_id text
+);
+CREATE INDEX IF NOT EXISTS ix_quarantine_partition ON cowrie_migration.quarantine (table_name, partition_key);
+CREATE TABLE IF NOT EXISTS cowrie_migration.large_cells (
+    table_name text NOT NULL,
+    source_rowid bigint,
+    column_name text NOT NULL,
+    part integer NOT NULL,
+    bytes bytea NOT NULL,
+    partition_key text NOT NULL
+);
+CREATE TABLE IF NOT EXISTS cowrie_migration.derivations (
+    table_name text NOT NULL,
+    column_name text NOT NULL,
+    rule text NOT NULL,
+    source_rowids int8multirange NOT NULL,
+    partition_key text NOT NULL,
+    run_id text,
+    PRIMARY KEY (table_name, column_name, partition_key)
+);
+"""
+
+
+def multirange(ranges: Iterable[Range]) -> str:
+    """Closed ranges as an int8multirange literal."""
+    return "{" + ",".join(f"[{low},{high}]" for low, high in ranges) + "}"
+
+
+def exists(connection: Connection) -> bool:
+    """Whether the target has a ledger."""
+    row = connection.execute("SELECT to_regclass('cowrie_migration.plan') IS NOT NULL").fetchone()
+    return bool(row and row[0])
+
+
+def pinned(connection: Connection) -> Plan | None:
+    """The plan that the target was loaded with, or None. PlanError for another ledger format."""
+    if not exists(connection):
+        return None
+    row = connection.execute("SELECT format, plan FROM cowrie_migration.plan").fetchone()
+    if row is None:
+        return None
+    if row[0] != FORMAT:
+        raise PlanError(
+            f"The target's ledger has format {row[0]}, this version writes {FORMAT}.", hint="Run `cowrie-assets reset`."
+        )
+    return Plan.from_json(row[1])
+
+
+def pin(connection: Connection, plan: Plan) -> None:
+    """Write the plan, and a row for every unit of it that has none; nothing that is loaded is touched."""
+    connection.execute(
+        "INSERT INTO cowrie_migration.plan (format, plan_id, plan) VALUES (%s, %s, %s) ON CONFLICT (one) DO UPDATE SET"
+        " format = excluded.format, plan_id = excluded.plan_id, plan = excluded.plan, pinned_at = now()"
+        " WHERE plan.plan_id <> excluded.plan_id",
+        (FORMAT, plan.id, json.dumps(plan.to_json())),
+    )
+    tables, keys = zip(*plan.units(), strict=True)
+    connection.execute(
+        "INSERT INTO cowrie_migration.partitions (table_name, partition_key)"
+        " SELECT * FROM unnest(%s::text[], %s::text[]) ON CONFLICT DO NOTHING",
+        (list(tables), list(keys)),
+    )
+
+
+def forget(connection: Connection, table: str, key: str) -> None:
+    """Delete a partition's ledger rows before it is loaded again."""
+    for name in ("repairs", "quarantine", "derivations", "large_cells"):
+        connection.execute(
+            f"DELETE FROM cowrie_migration.{name} WHERE table_name = %s AND partition_key = %s".encode(),  # noqa: S608
+            (table, key),
+        )
+
+
+def write_details(
+    connection: Connection, store: Store, manifest: CleanedManifest, run_id: str, *, rowids: bool, skip: set[int]
+) -> None:
+    """COPY a partition's repairs, quarantine and derivations.
+
+    Args:
+        connection: in the partition's transaction.
+        store: where the cleaned files lie.
+        manifest: of the cleaned partition.
+        run_id: Dagster's run, or "cli".
+        rowids: False for WITHOUT ROWID tables, whose source_rowid is NULL.
+        skip: rowids that PostgreSQL refused: their repairs are no repairs.
+    """
+    table, key = manifest.table, manifest.partition
+    with connection.cursor() as cursor:
+        with cursor.copy(
+            "COPY cowrie_migration.repairs (table_name, source_rowid, column_name, rule, original, original_type,"
+            " replacement, target_key, partition_key, run_id) FROM STDIN"
+        ) as copy:
+            for rows in read_rows(store, table, key, "repairs"):
+                for r in rows.to_pylist():
+                    if r["rowid"] not in skip:
+                        rowid = r["rowid"] if rowids else None
+                        cells = (r["column"], r["rule"], r["original"], r["original_type"], r["replacement"])
+                        copy.write_row((table, rowid, *cells, r["target_key"], key, run_id))
+        large: list[tuple[int, str, bytes]] = []
+        for rows in read_rows(store, table, key, "quarantine"):
+            listed = rows.to_pylist()
+            set_aside(connection, table, key, run_id, [(r["rowid"] if rowids else None, *_reason(r)) for r in listed])
+            large += [(r["rowid"], cell["column"], cell["bytes"]) for r in listed for cell in r["large"]]
+        for rowid, column, content in large:
+            for number, start in enumerate(range(0, len(content), LARGE_PART)):
+                cursor.execute(
+                    "INSERT INTO cowrie_migration.large_cells VALUES (%s, %s, %s, %s, %b, %s)",
+                    (table, rowid if rowids else None, column, number, content[start : start + LARGE_PART], key),
+                )
+    for column, ranges in manifest.derived.items():
+        connection.execute(
+            "INSERT INTO cowrie_migration.derivations (table_name, column_name, rule, source_rowids, partition_key, run_id)"
+            " VALUES (%s, %s, 'payload.member', %s::int8multirange - %s::int8multirange, %s, %s)",
+            (table, column, multirange(ranges), multirange((r, r) for r in sorted(skip)), key, run_id),
+        )
+
+
+def _reason(row: dict[str, Any]) -> tuple[str, str, str, str | None]:
+    return row["rule"], row["detail"], row["original"], row["target_key"]
+
+
+def set_aside(
+    connection: Connection,
+    table: str,
+    key: str,
+    run_id: str,
+    rows: Sequence[tuple[int | None, str, str, str, str | None]],
+) -> None:
+    """COPY rows of (rowid, rule, detail, original, target_key) into the quarantine."""
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(
+            "COPY cowrie_migration.quarantine (table_name, source_rowid, rule, detail, original, target_key,"
+            " partition_key, run_id) FROM STDIN"
+        ) as copy,
+    ):
+        for row in rows:
+            copy.write_row((table, *row, key, run_id))
+
+
+def summary(connection: Connection) -> list[dict[str, Any]]:
+    """For each table its sums over partitions, in the ledger's own words."""
+    cursor = connection.execute(
+        "SELECT table_name, count(*), count(loaded_at), coalesce(sum(source_rows), 0)::bigint,"
+        " coalesce(sum(loaded_rows), 0)::bigint, coalesce(sum(quarantined_rows), 0)::bigint,"
+        " coalesce(sum(repaired_cells), 0)::bigint,"
+        " count(*) FILTER (WHERE verdict = 'PASS'), count(*) FILTER (WHERE verdict = 'FAIL'), min(proof)"
+        " FROM cowrie_migration.partitions GROUP BY table_name"
+    )
+    names = ("table", "partitions", "loaded_partitions", "source", "loaded", "set_aside", "repaired", "passed", "failed", "proof")
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -1,0 +1,260 @@
+"""Loads one cleaned partition, rows and ledger in one transaction; loading it again replaces exactly its rows.
+
+Belongs here: that transaction. Not here: COPY itself (`copy.py`) or the ledger's SQL (`ledger.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..catalog import Index, Table
+from ..cleaning.partition import CleanedManifest, extend_ranges, read_cleaned, read_rows
+from ..cleaning.scalars import instant_text
+from ..cleaning.table import stored_text
+from ..errors import LoadError, StagingError
+from ..planning.plan import Plan, TablePlan
+from ..source.instants import INSTANT
+from ..source.reader import Range
+from ..staging.files import ROWID, read_partition, require_manifest
+from ..staging.store import Store
+from . import ledger
+from .connection import retried
+from .copy import Refused, copy_rows
+from .ddl import create_holding_index, key_name, quoted, short
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a partition's load did; `made` is False where it was already in place."""
+
+    table: str
+    partition: str
+    source_rows: int
+    loaded: int
+    quarantined: int
+    repaired: int
+    made: bool
+
+
+def load_partition(
+    connect: Callable[[], Connection],
+    plan: Plan,
+    store: Store,
+    table: str,
+    key: str,
+    *,
+    run_id: str,
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Loaded:
+    """See that a cleaned partition is in the target.
+
+    Args:
+        connect: opens a connection; called again after a transient failure.
+        plan: the plan the target is pinned to.
+        store: where the cleaned files lie.
+        table: table name.
+        key: partition key.
+        run_id: for the ledger.
+        force: load it again though nothing changed.
+        progress: called with rows as they go in.
+
+    Raises:
+        StagingError: where it is not cleaned.
+        LoadError: where it could not be loaded; the target is as it was before.
+    """
+    cleaned = read_cleaned(store, table, key)
+    if cleaned is None:
+        raise StagingError(f"Partition {key} of {table} is not cleaned.", hint=f"Materialise cleaned/{table} for it first.")
+
+    def once() -> Loaded:
+        with connect() as connection, connection.transaction():
+            return _Load(connection, plan.tables[table], store, cleaned, run_id).run(force, progress)
+
+    return retried(once, f"Loading partition {key} of {table} failed")
+
+
+class _Load:
+    def __init__(
+        self, connection: Connection, plan: TablePlan, store: Store, cleaned: CleanedManifest, run_id: str
+    ) -> None:
+        self.connection, self.plan, self.store, self.cleaned, self.run_id = connection, plan, store, cleaned, run_id
+        self.table: Table = plan.target
+        self.ids: list[Range] = []
+        self.keys: list[str] = []
+
+    def run(self, force: bool, progress: Callable[[int], None] | None) -> Loaded:
+        row = self.connection.execute(
+            "SELECT inputs, source_rows, loaded_rows, quarantined_rows, repaired_cells, key_ids::text, keys"
+            " FROM cowrie_migration.partitions WHERE table_name = %s AND partition_key = %s FOR UPDATE",
+            (self.cleaned.table, self.cleaned.partition),
+        ).fetchone()
+        if row is None:
+            raise LoadError(
+                f"The target's ledger knows no partition {self.cleaned.partition} of {self.cleaned.table}.",
+                hint="Materialise target/schema first.",
+            )
+        if row[0] == self.cleaned.inputs and not force:
+            return Loaded(self.cleaned.table, self.cleaned.partition, row[1], row[2], row[3], row[4], made=False)
+        if row[0] is not None:
+            self._remove(row[2], row[5], row[6])
+        ledger.forget(self.connection, self.cleaned.table, self.cleaned.partition)
+        refused = self._copy(progress)
+        return self._record(refused)
+
+    def _remove(self, loaded: int, key_ids: str | None, keys: Sequence[str] | None) -> None:
+        """Delete the rows that this partition's last load put in, and no others."""
+        name = quoted(self.table.name)
+        if self.table.serial:
+            column = quoted(self.table.serial)
+            sql = (
+                f"DELETE FROM {name} t USING unnest(%s::int8multirange) r"  # noqa: S608 - quoted
+                f" WHERE t.{column} >= lower(r) AND t.{column} < upper(r)"
+            )
+            self.connection.execute(sql.encode(), (key_ids or "{}",))
+        elif self.table.key:
+            sql = f"DELETE FROM {name} t USING unnest(%s::text[]) k WHERE {_key_sql(self.table)} = k"  # noqa: S608
+            self.connection.execute(sql.encode(), (list(keys or ()),))
+        else:
+            count = self.connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()  # noqa: S608
+            if count and count[0] != loaded:
+                raise LoadError(
+                    f"Table {self.table.name} has no key and holds {count[0]:,} rows, {loaded:,} of them ours: they cannot be"
+                    " told apart.",
+                    hint="Move the others away, then start it again.",
+                )
+            self.connection.execute(f"DELETE FROM {name}".encode())  # noqa: S608
+
+    def _copy(self, progress: Callable[[int], None] | None) -> list[Refused]:
+        refused: list[Refused] = []
+        for rows in read_rows(self.store, self.cleaned.table, self.cleaned.partition, "data"):
+            now = copy_rows(self.connection, self.table, rows, self._make_room)
+            refused += now
+            if now:
+                bad = pa.array([r.rowid for r in now], pa.int64())
+                rows = rows.filter(pc.invert(pc.is_in(rows.column(ROWID), value_set=bad)))
+            self._note_keys(rows)
+            if progress:
+                progress(rows.num_rows + len(now))
+        return refused
+
+    def _note_keys(self, rows: pa.Table) -> None:
+        if self.table.serial:
+            ids = np.sort(rows.column(self.table.serial).to_numpy())
+            extend_ranges(self.ids, pa.array(ids))
+        elif self.table.key:
+            columns = [rows.column(c).to_pylist() for c in self.table.key]
+            self.keys += [key_text(parts) for parts in zip(*columns, strict=True)]
+
+    def _make_room(self, message: str) -> bool:
+        """An index cannot hold a value: give it a form that can, within this transaction."""
+        found = re.search(r'index "([^"]+)"', message)
+        if not found:
+            return False
+        index = next((i for i in _all_indexes(self.table) if short(i.name) == found.group(1)), None)
+        if index is None:
+            return False
+        name = quoted(self.table.name)
+        if index.constraint:
+            self.connection.execute(f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {quoted(short(index.name))}".encode())
+        self.connection.execute(f"DROP INDEX IF EXISTS {quoted(short(index.name))}".encode())
+        self.connection.execute(create_holding_index(self.table, index).encode())
+        return True
+
+    def _record(self, refused: list[Refused]) -> Loaded:
+        cleaned = self.cleaned
+        skip = {r.rowid for r in refused}
+        rowids = self.plan.source.rowid is not None
+        ledger.write_details(self.connection, self.store, cleaned, self.run_id, rowids=rowids, skip=skip)
+        if refused:
+            self._set_aside(refused, rowids)
+        repaired = self.connection.execute(
+            "SELECT count(*) FROM cowrie_migration.repairs WHERE table_name = %s AND partition_key = %s",
+            (cleaned.table, cleaned.partition),
+        ).fetchone()
+        assert repaired is not None  # noqa: S101 - an aggregate gives one row
+        result = Loaded(
+            cleaned.table,
+            cleaned.partition,
+            cleaned.source_rows,
+            cleaned.rows - len(refused),
+            cleaned.quarantined + len(refused),
+            repaired[0],
+            made=True,
+        )
+        self.connection.execute(
+            "UPDATE cowrie_migration.partitions SET source_rows = %s, loaded_rows = %s, quarantined_rows = %s,"
+            " repaired_cells = %s, digest = %s, run_id = %s, loaded_at = now(), verified_at = NULL,"
+            " verdict = 'NOT CHECKED', proof = NULL, detail = NULL, inputs = %s, key_ids = %s, keys = %s"
+            " WHERE table_name = %s AND partition_key = %s",
+            (
+                *(result.source_rows, result.loaded, result.quarantined, result.repaired),
+                *(cleaned.digest, self.run_id, cleaned.inputs),
+                *(ledger.multirange(self.ids), self.keys, cleaned.table, cleaned.partition),
+            ),
+        )
+        return result
+
+    def _set_aside(self, refused: list[Refused], rowids: bool) -> None:
+        by_row = {r.rowid: r for r in refused}
+        staged = require_manifest(self.store, self.cleaned.table, self.cleaned.partition)
+        rows = []
+        for batch in read_partition(self.store, staged):
+            for row, rowid in enumerate(batch.rowids.to_pylist()):
+                if rowid in by_row:
+                    cells = {n: c.value(row) for n, c in batch.columns.items()}
+                    original = {n: {"type": s.label, "value": stored_text(v)} for n, (s, v) in cells.items()}
+                    reason = by_row[rowid]
+                    rows.append(
+                        (
+                            rowid if rowids else None,
+                            f"postgres.{reason.sqlstate}",
+                            reason.message.replace("\x00", "\\x00"),
+                            json.dumps(original),
+                            None,
+                        )
+                    )
+        ledger.set_aside(self.connection, self.cleaned.table, self.cleaned.partition, self.run_id, rows)
+
+
+def _all_indexes(table: Table) -> list[Index]:
+    key = [Index(key_name(table), table.key, unique=True, constraint=True)] if table.key else []
+    return key + list(table.indexes)
+
+
+def key_text(parts: Sequence[object]) -> str:
+    """A key that is no single integer, as the ledger keeps it for a later replacement: text, or a digest of several."""
+    texts = [_postgres_text(p) for p in parts]
+    if len(texts) == 1:
+        return texts[0]
+    joined = "\x1f".join(f"{len(text)}:{text}" for text in texts)
+    return hashlib.md5(joined.encode(), usedforsecurity=False).hexdigest()
+
+
+def _postgres_text(value: object) -> str:
+    """A key part as PostgreSQL's own cast to text prints it."""
+    if isinstance(value, datetime):
+        return instant_text(pa.array([value], INSTANT), 0)
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _key_sql(table: Table) -> str:
+    if len(table.key) == 1:
+        return f"t.{quoted(table.key[0])}::text"
+    parts = " || E'\\x1f' || ".join(f"length(t.{quoted(c)}::text) || ':' || t.{quoted(c)}::text" for c in table.key)
+    return f"md5({parts})"

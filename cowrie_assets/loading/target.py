@@ -1,0 +1,168 @@
+"""The target before the first row: what must hold, the ledger, the tables.
+
+Belongs here: preflight and CREATE TABLE. Not here: rows (`load.py`), indexes (`finish.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..catalog import TABLES, Table
+from ..errors import PlanError, TargetError
+from ..planning.plan import Plan
+from . import ledger
+from .connection import driver, translate
+from .ddl import create_table, quoted
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+MIN_SERVER = 140_000
+"""PostgreSQL 14: the first with multiranges."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare_target` found and made."""
+
+    server: str
+    created: tuple[str, ...]
+    existing: tuple[str, ...]
+
+
+def target_tables(plan: Plan) -> dict[str, Table]:
+    """The tables the target gets: the source's, and for a Cowrie source all of the catalog's."""
+    tables = {name: planned.target for name, planned in plan.tables.items()}
+    if plan.is_cowrie:
+        for name, entry in TABLES.items():
+            tables.setdefault(name, entry)
+    return tables
+
+
+def check_server(connection: Connection) -> str:
+    """The server's version; TargetError where it is too old, not UTF8, or the user may not create what is needed."""
+    version = connection.info.server_version
+    label = f"{version // 10_000}.{version % 10_000}"
+    if version < MIN_SERVER:
+        raise TargetError(f"The target is PostgreSQL {label}; 14 or newer is needed.", hint="Upgrade the server.")
+    encoding = _one(connection, "SHOW server_encoding")
+    if encoding != "UTF8":
+        raise TargetError(
+            f"The target database has the encoding {encoding}; UTF8 is needed.",
+            hint="Create it with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0.",
+        )
+    schema = _one(connection, "SELECT current_schema()")
+    if schema is None or not _one(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
+        raise TargetError(
+            f"The user {connection.info.user} may not create tables in schema {schema or 'public'}.",
+            hint=f"Run GRANT CREATE ON SCHEMA {schema or 'public'} TO {connection.info.user}.",
+        )
+    if not ledger.exists(connection) and not _one(
+        connection, "SELECT has_database_privilege(current_database(), 'CREATE') OR to_regnamespace(%s) IS NOT NULL", "cowrie_migration"
+    ):
+        raise TargetError(
+            f"The user {connection.info.user} may not create the schema cowrie_migration.",
+            hint=f"Run GRANT CREATE ON DATABASE {connection.info.dbname} TO {connection.info.user}.",
+        )
+    return label
+
+
+def check_pinned(known: Plan | None, plan: Plan) -> None:
+    """Raise PlanError where the target was loaded under another grain, windows or source."""
+    if known is None or known.id == plan.id:
+        return
+    differences = []
+    if known.windows.grain != plan.windows.grain:
+        differences.append(f"grain {known.windows.grain}, now {plan.windows.grain}")
+    elif known.windows != plan.windows:
+        was, now = known.windows, plan.windows
+        differences.append(f"windows {was.start} to {was.end}, now {now.start} to {now.end}")
+    if not _same_source(known, plan):
+        differences.append(f"source {known.source_path}, now {plan.source_path}")
+    if differences:
+        raise PlanError(
+            f"The target was loaded under another plan ({'; '.join(differences)}).",
+            hint="Run `cowrie-assets reset` to undo that migration, or go back to its settings and source.",
+        )
+
+
+def _same_source(known: Plan, plan: Plan) -> bool:
+    for table, samples in known.samples.items():
+        now = plan.samples.get(table)
+        if now is None:
+            return False
+        shared = samples.keys() & now.keys()
+        same = sum(samples[r] == now[r] for r in shared)
+        if shared and same * 2 < len(shared):
+            return False
+    return True
+
+
+def prepare_target(connection: Connection, plan: Plan, *, append: bool) -> Prepared:
+    """Check the target, write the ledger's schema and plan, create missing tables; idempotent, one transaction.
+
+    Raises:
+        TargetError: for a server or privileges that do not do, a table of another shape, or rows that this migration
+            did not load (unless `append`).
+        PlanError: where it was loaded under another plan.
+    """
+    psycopg = driver()
+    try:
+        with connection.transaction():
+            label = check_server(connection)
+            known = ledger.pinned(connection)
+            check_pinned(known, plan)
+            tables = target_tables(plan)
+            existing = tuple(n for n in tables if _one(connection, "SELECT to_regclass(%s)", quoted(n)) is not None)
+            for name in existing:
+                _check_shape(connection, tables[name])
+            if not append:
+                _check_foreign_rows(connection, [n for n in existing if known is None or n not in known.tables])
+            if known is None or known.id != plan.id:
+                connection.execute(ledger.DDL)
+                ledger.pin(connection, plan)
+            created = tuple(n for n in tables if n not in existing)
+            for name in created:
+                connection.execute(create_table(tables[name]).encode())
+    except psycopg.Error as error:
+        raise translate(error, "Preparing the target failed") from error
+    return Prepared(label, created, existing)
+
+
+def _check_shape(connection: Connection, table: Table) -> None:
+    rows = connection.execute(
+        "SELECT attname, format_type(atttypid, NULL), attgenerated FROM pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        (quoted(table.name),),
+    ).fetchall()
+    actual = {name: (kind, generated) for name, kind, generated in rows}
+    for column in table.columns:
+        kind, generated = actual.get(column.name, (None, ""))
+        wanted = {"timestamptz": "timestamp with time zone"}.get(column.type.value, column.type.value)
+        if kind is None:
+            raise TargetError(
+                f"The target's table {table.name} has no column {column.name}.",
+                hint="Migrate into an empty database, or drop that table.",
+            )
+        if kind != wanted or generated:
+            raise TargetError(
+                f"The target's {table.name}.{column.name} is {kind}{' (generated)' if generated else ''}, not {wanted}.",
+                hint="Migrate into an empty database: another type would change values.",
+            )
+
+
+def _check_foreign_rows(connection: Connection, names: list[str]) -> None:
+    for name in names:
+        if _one(connection, f"SELECT EXISTS (SELECT FROM {quoted(name)})"):  # noqa: S608 - quoted
+            raise TargetError(
+                f"The target's table {name} already holds rows that this migration did not load.",
+                hint="Use an empty database, or --append to add to them.",
+            )
+
+
+def _one(connection: Connection, query: str, *parameters: object) -> Any:
+    row = connection.execute(query.encode(), parameters or None).fetchone()
+    return row[0] if row else None

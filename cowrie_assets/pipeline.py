@@ -1,0 +1,200 @@
+"""The stages over one settings object: what Dagster's assets and the commands both call.
+
+Belongs here: which domain function a stage is, and the lazily opened plan, staging and target. Not here: Dagster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .catalog import OTHER_TABLES, TABLES, UNDATED
+from .cleaning.partition import CleanedManifest, clean_partition
+from .errors import PlanError
+from .loading.connection import connect, migration_lock
+from .loading.finish import Finished, finish
+from .loading.load import Loaded, load_partition
+from .loading.target import Prepared, prepare_target
+from .planning.identity import compare_samples
+from .planning.plan import Plan, check_settings
+from .planning.scan import make_plan
+from .quality.analyse import Profile, analyse_partition
+from .settings import Settings
+from .source.schema import read_schema
+from .source.sqlite import read_only, source_state
+from .staging.files import Manifest
+from .staging.stage import stage
+from .staging.store import Store
+from .validation.counts import PartitionCount, TableTotal, check_totals, validate_counts
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+PLAN_FILE = "plan.json"
+STAGES = ("staging", "quality", "cleaned", "postgres", "validation")
+"""The stages of every table, in the data's order."""
+LOCK_WAIT = 10.0
+"""Seconds an asset waits for another run's write before it is refused."""
+
+
+class StageProgress(Protocol):
+    """Told of rows as they pass: stage, table, rows since the last call, rows expected or None."""
+
+    def __call__(self, stage: str, table: str, rows: int, expected: int | None) -> None:
+        """Take note."""
+
+
+def _silent(stage: str, table: str, rows: int, expected: int | None) -> None:
+    """Show nothing."""
+
+
+class Pipeline:
+    """Every stage of one migration; opens plan, staging and target when first needed."""
+
+    def __init__(self, settings: Settings, progress: StageProgress = _silent) -> None:
+        """Keep the settings; nothing is opened yet."""
+        self.settings = settings
+        self.progress = progress
+
+    @cached_property
+    def store(self) -> Store:
+        """The staging folder."""
+        return Store(self.settings.staging)
+
+    @cached_property
+    def target_url(self) -> str:
+        """The target's URL; starts the embedded server where none is set, until this process ends."""
+        if self.settings.target:
+            return self.settings.target
+        from .db import embedded
+
+        folder = self.settings.home / "postgres"
+        folder.mkdir(parents=True, exist_ok=True)
+        return embedded.hold(folder.absolute())
+
+    def stored_plan(self) -> Plan | None:
+        """The plan in staging, or None; reads one file and no table."""
+        content = self.store.read_json(PLAN_FILE)
+        return None if content is None else Plan.from_json(content)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan: the stored one where it fits the settings, else PlanError; made now where there is none."""
+        plan = self.stored_plan()
+        if plan is None:
+            return self.make_plan()
+        check_settings(plan, self.settings)
+        return plan
+
+    def make_plan(self) -> Plan:
+        """Scan the source, store the plan and return it."""
+        plan = make_plan(self.settings, lambda table, rows, total: self.progress("plan", table, rows, total))
+        self.store.write_json(PLAN_FILE, plan.to_json())
+        self.__dict__["plan"] = plan
+        return plan
+
+    def checked_source(self) -> Path:
+        """The source, seen to be the plan's: PlanError where its rows were replaced or renumbered."""
+        path = self.settings.require_source()
+        plan = self.plan
+        if source_state(path).as_dict() != plan.source_state:
+            with read_only(path) as connection:
+                compare_samples(connection, read_schema(connection), plan.samples, "the plan")
+        return path
+
+    def connect(self) -> Connection:
+        """A new connection to the target."""
+        return connect(self.target_url)
+
+    @contextlib.contextmanager
+    def locked(self, wait: float = LOCK_WAIT) -> Iterator[None]:
+        """Hold the target for this migration."""
+        with migration_lock(self.target_url, wait):
+            yield
+
+    def tables_of(self, unit: str, keys: Sequence[str]) -> list[tuple[str, list[str]]]:
+        """The (table, partition keys) that a unit of work means: a dated table, `undated` or `other_tables`."""
+        plan = self.plan
+        if unit == UNDATED:
+            return [(table, [UNDATED]) for table in plan.dated]
+        if unit == OTHER_TABLES:
+            return [(table, list(plan.partitions(table))) for table in plan.others]
+        if unit not in plan.dated:
+            return []
+        unknown = sorted(set(keys) - set(plan.windows.keys))
+        if unknown:
+            raise PlanError(
+                f"The plan has no partition {', '.join(unknown[:3])}; its windows run from {plan.windows.keys[0]} to"
+                f" {plan.windows.keys[-1]}.",
+                hint="Reload the definitions (a new plan was made), or run `cowrie-assets plan` to see the windows.",
+            )
+        return [(unit, list(keys))]
+
+    def stage(self, table: str, keys: Sequence[str], *, force: bool = False) -> dict[str, tuple[Manifest, bool]]:
+        """Stage partitions of a table in one pass."""
+        source = self.checked_source()
+        return stage(self.plan, source, self.store, table, keys, force=force, progress=self._plain("staging"))
+
+    def analyse(self, table: str, key: str, *, force: bool = False) -> tuple[Profile, bool]:
+        """Analyse a staged partition."""
+        return analyse_partition(
+            self.plan, self.store, table, key, force=force, progress=self._rows("quality", table, key)
+        )
+
+    def clean(self, table: str, key: str, *, force: bool = False) -> tuple[CleanedManifest, bool]:
+        """Clean a staged partition."""
+        return clean_partition(
+            self.plan, self.store, table, key, force=force, progress=self._rows("cleaned", table, key)
+        )
+
+    def prepare(self) -> Prepared:
+        """Check the target, pin the plan, create missing tables."""
+        with self.locked(), self.connect() as connection:
+            return prepare_target(connection, self.plan, append=self.settings.append)
+
+    def load(self, table: str, key: str, run_id: str, *, force: bool = False) -> Loaded:
+        """Load a cleaned partition."""
+        with self.locked():
+            return load_partition(
+                self.connect,
+                self.plan,
+                self.store,
+                table,
+                key,
+                run_id=run_id,
+                force=force,
+                progress=self._rows("postgres", table, key),
+            )
+
+    def finish(self, *, even_if_incomplete: bool = False) -> Finished:
+        """Build indexes, constraints, sequences, statistics."""
+        with self.locked(), self.connect() as connection:
+            return finish(connection, self.plan, even_if_incomplete=even_if_incomplete)
+
+    def validate(self, table: str, keys: Sequence[str]) -> list[PartitionCount]:
+        """Prove the row equation of partitions; verdicts go to the ledger."""
+        source = self.checked_source()
+        with self.connect() as connection:
+            return validate_counts(connection, self.plan, source, table, keys, self._plain("validation"))
+
+    def totals(self) -> list[TableTotal]:
+        """Whether each table's partitions sum to the table."""
+        with self.connect() as connection:
+            return check_totals(connection, self.plan, self.settings.require_source())
+
+    def _plain(self, name: str) -> Callable[[str, int, int | None], None]:
+        return lambda table, rows, expected: self.progress(name, table, rows, expected)
+
+    def _rows(self, name: str, table: str, key: str) -> Callable[[int], None]:
+        expected = self.plan.tables[table].slice(key).rows
+        return lambda rows: self.progress(name, table, rows, expected)
+
+
+def known_tables() -> tuple[str, ...]:
+    """The dated tables, whether the source has them or not: the units Dagster shows."""
+    return tuple(name for name, table in TABLES.items() if table.dated_by)

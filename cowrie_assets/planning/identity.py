@@ -1,0 +1,95 @@
+"""Whether a source is still the one a plan was made of: sampled rows, by rowid.
+
+Belongs here: taking samples and comparing them. Not here: what follows (`scan.py`, `loading/target.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Mapping
+
+from ..catalog import TABLES
+from ..errors import PlanError
+from ..source.cells import Cells, original_bytes
+from ..source.schema import SourceSchema, SourceTable, quoted
+
+SAMPLES = 32
+"""Rows sampled a table. A VACUUM renumbers every row behind the first gap, so the last row shows it; the others tell
+another source from a grown one."""
+
+
+def identity_columns(table: SourceTable) -> tuple[str, ...]:
+    """Columns whose cells do not change while a row lives: the unique ones, else the NOT NULL ones that are no flags."""
+    unique = {c for i in table.indexes if i.unique for c in i.columns if c} | set(table.key)
+    if table.name in TABLES:
+        unique |= {c for columns in TABLES[table.name].unique_sets for c in columns}
+    chosen = tuple(n for n in table.stored if n in unique and n != table.rowid_key)
+    if not chosen:
+        firm = {c.name for c in table.columns if c.not_null and "BOOL" not in c.declared.upper()}
+        chosen = tuple(n for n in table.stored if n in firm and n != table.rowid_key) or table.stored[:3]
+    return chosen
+
+
+def take_samples(connection: sqlite3.Connection, table: SourceTable) -> dict[int, str]:
+    """rowid -> hash of the identity cells, for rows spread over the table; empty for WITHOUT ROWID tables."""
+    if table.rowid is None:
+        return {}
+    low, high = connection.execute(f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)}").fetchone()  # noqa: S608
+    if low is None:
+        return {}
+    step = max(1, (high - low) // (SAMPLES - 1))
+    wanted = [*range(low, high, step)][: SAMPLES - 1] + [high]
+    samples = {}
+    for rowid in wanted:
+        found = _row(connection, table, rowid, at_least=True)
+        if found:
+            samples[found[0]] = found[1]
+    return samples
+
+
+def _row(connection: sqlite3.Connection, table: SourceTable, rowid: int, *, at_least: bool) -> tuple[int, str] | None:
+    columns = ", ".join((table.rowid or "", *map(quoted, identity_columns(table))))
+    compare = ">=" if at_least else "="
+    row = connection.execute(
+        f"SELECT {columns} FROM {quoted(table.name)} WHERE {table.rowid} {compare} ? ORDER BY {table.rowid} LIMIT 1",  # noqa: S608
+        (rowid,),
+    ).fetchone()
+    if row is None:
+        return None
+    digest = hashlib.sha256()
+    for cell in row[1:]:
+        storage, value = Cells.encode([cell]).value(0)
+        raw = original_bytes(storage, value) or b""
+        digest.update(bytes([storage]) + len(raw).to_bytes(8, "big") + raw)
+    return int(row[0]), digest.hexdigest()[:16]
+
+
+def compare_samples(
+    connection: sqlite3.Connection, schema: SourceSchema, samples: Mapping[str, Mapping[int, str]], made: str
+) -> None:
+    """Raise PlanError where sampled rows are not what they were: rowids renumbered, or another source altogether.
+
+    Args:
+        connection: the source.
+        schema: its declarations now.
+        samples: as `take_samples` took them.
+        made: what took them, for the message ("the plan", "the target's ledger").
+    """
+    for name, sampled in samples.items():
+        table = schema.tables.get(name)
+        if table is None or table.rowid is None:
+            raise PlanError(
+                f"The source has no table {name}, {made} has.", hint="Set the right source, or plan with --replace."
+            )
+        found = {r: _row(connection, table, r, at_least=False) for r in sampled}
+        present = {r: f[1] for r, f in found.items() if f is not None}
+        different = [r for r, h in present.items() if h != sampled[r]]
+        # A rowid that is the key cannot be renumbered; there a few rows may have been rewritten, most may not.
+        allowed = len(sampled) // 2 if table.rowid_key else 0
+        if len(different) > allowed or (sampled and not present):
+            raise PlanError(
+                f"Table {name}: the rows at rowid {different[0] if different else min(sampled)} and others are not those "
+                f"that {made} saw: the source was replaced, or its rowids were renumbered (VACUUM).",
+                hint="Run `cowrie-assets reset`, then `cowrie-assets plan --replace`; or use the source as it was.",
+            )

@@ -1,0 +1,225 @@
+"""Makes the plan: one pass over each table, in rowid order.
+
+Belongs here: reading for the plan. Not here: its form (`plan.py`), windows (`windows.py`), duplicates (`duplicates.py`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from ..catalog import ALL, TABLES, UNDATED, Type
+from ..settings import Settings
+from ..source.dating import date_rows, needed_columns
+from ..source.reader import Batch, Range, read_table
+from ..source.schema import SourceTable, quoted, read_schema
+from ..source.sqlite import read_only, source_state
+from .duplicates import KeyWatch
+from .identity import take_samples
+from .plan import Finding, ForeignKey, Plan, Slice, TablePlan, asked
+from .shape import candidates, fits, is_known, target_table
+from .windows import Windows, choose_windows
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with (table, rows read since the last call, rows expected or None)."""
+
+_DAY_US = 86_400_000_000
+_NO_DAY = np.iinfo(np.int32).min
+GAP_ROWIDS = 20_000
+"""Ranges of one day closer than this are merged: skipping fewer rows costs as much as reading them."""
+
+
+@dataclass
+class _Days:
+    """Rows and rowid ranges a day; None holds the rows without a readable date."""
+
+    rows: dict[date | None, int] = field(default_factory=lambda: defaultdict(int))
+    ranges: dict[date | None, list[list[int]]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, rowids: pa.Int64Array, dates: pa.TimestampArray) -> None:
+        ids = rowids.to_numpy()
+        micros = dates.cast(pa.int64())
+        days = micros.fill_null(0).to_numpy(zero_copy_only=False) // _DAY_US
+        days[~np.asarray(micros.is_valid())] = _NO_DAY
+        order = np.argsort(days, kind="stable")
+        values, starts, counts = np.unique(days[order], return_index=True, return_counts=True)
+        for value, start, count in zip(values.tolist(), starts.tolist(), counts.tolist(), strict=True):
+            day = None if value == _NO_DAY else date(1970, 1, 1) + timedelta(days=value)
+            first, last = int(ids[order[start]]), int(ids[order[start + count - 1]])
+            self.rows[day] += count
+            spans = self.ranges[day]
+            if spans and first - spans[-1][1] <= GAP_ROWIDS:
+                spans[-1][1] = last
+            else:
+                spans.append([first, last])
+
+    def slices(self, windows: Windows | None) -> dict[str, Slice]:
+        """Fold the days into partitions; without windows the whole table is one."""
+        rows: dict[str, int] = defaultdict(int)
+        spans: dict[str, list[list[int]]] = defaultdict(list)
+        for day, count in self.rows.items():
+            key = ALL if windows is None else _key_of(day, windows)
+            rows[key] += count
+            spans[key] += self.ranges[day]
+        return {key: Slice(rows[key], _merge(spans[key])) for key in sorted(rows)}
+
+
+def _key_of(day: date | None, windows: Windows) -> str:
+    if day is None or not windows.start <= day < windows.end:
+        return UNDATED
+    micros = pa.array([(day - date(1970, 1, 1)).days * _DAY_US]).cast(pa.timestamp("us", "UTC"))
+    return windows.keys[int(windows.place(micros)[0])]
+
+
+def _merge(spans: list[list[int]]) -> tuple[Range, ...]:
+    merged: list[list[int]] = []
+    for low, high in sorted(spans):
+        if merged and low - merged[-1][1] <= GAP_ROWIDS:
+            merged[-1][1] = max(merged[-1][1], high)
+        else:
+            merged.append([low, high])
+    return tuple((low, high) for low, high in merged)
+
+
+class _Fit:
+    """Narrows the target type of one column that the catalog does not know."""
+
+    def __init__(self, table: str, column: str, declared: str) -> None:
+        self.table, self.column, self.declared = table, column, declared
+        self.open = list(candidates(declared))
+        self.first_misfit: int | None = None
+        self.seen = False
+
+    def add(self, batch: Batch) -> None:
+        cells = batch.cells(self.column)
+        self.seen = self.seen or cells.data.null_count < len(cells)
+        kept = [kind for kind in self.open if fits(kind, cells)]
+        if self.open and not kept:
+            self.first_misfit = batch.rowids[0].as_py()
+        self.open = kept
+
+    def result(self) -> tuple[Type, Finding | None]:
+        if not self.declared and not self.seen:
+            return Type.TEXT, None
+        if self.open:
+            return self.open[0], None
+        if self.first_misfit is None or not self.declared:
+            return Type.TEXT, None
+        detail = f"declared {self.declared}, a cell does not fit: the column is text in the target"
+        return Type.TEXT, Finding(self.table, self.column, "type.widened", detail, 1, (self.first_misfit,))
+
+
+def make_plan(settings: Settings, progress: Progress | None = None) -> Plan:
+    """Scan the source and make its plan; raises SourceError or SettingsError."""
+    path = settings.require_source()
+    now = datetime.now(UTC)
+    today = settings.today or now.date()
+    with read_only(path) as connection:
+        state = source_state(path)
+        schema = read_schema(connection)
+        scanned = {name: _scan(connection, table, progress) for name, table in schema.tables.items()}
+        samples = {name: s for name, table in schema.tables.items() if (s := take_samples(connection, table))}
+    seen = {day for name, s in scanned.items() if s.dated for day in s.days.rows if day is not None}
+    windows = choose_windows(seen, today=today, grain=settings.grain, start=settings.start, end=settings.end)
+    return Plan(
+        created=now.isoformat(timespec="seconds"),
+        source_path=str(path),
+        source_state=state.as_dict(),
+        samples=samples,
+        asked=asked(settings),
+        windows=windows,
+        tables={name: s.plan(windows) for name, s in scanned.items()},
+        not_migrated=schema.not_migrated,
+        findings=tuple(f for s in scanned.values() for f in s.findings),
+    )
+
+
+@dataclass
+class _Scanned:
+    table: SourceTable
+    dated: bool
+    days: _Days
+    rows: int
+    high_water: int | None
+    types: dict[str, Type]
+    losers: dict[int, tuple[int, str]]
+    foreign_keys: tuple[ForeignKey, ...]
+    findings: list[Finding]
+
+    def plan(self, windows: Windows) -> TablePlan:
+        slices = self.days.slices(windows if self.dated else None)
+        return TablePlan(
+            self.table, self.rows, self.high_water, self.types, slices, self.losers, self.foreign_keys
+        )
+
+
+def _scan(connection: sqlite3.Connection, table: SourceTable, progress: Progress | None) -> _Scanned:
+    known = TABLES[table.name] if is_known(table) else None
+    dated_by = known.dated_by if known else ()
+    unknown = [c for c in table.columns if not c.generated and (known is None or not _has(known, c.name))]
+    watch = KeyWatch(table, target_table(table, {c.name: Type.TEXT for c in table.columns}))
+    fitting = [_Fit(table.name, c.name, c.declared) for c in unknown]
+    wanted = {*needed_columns(dated_by), *watch.columns, *(c.name for c in unknown)}
+    columns = [n for n in table.stored if n in wanted]
+    low, high = _bounds(connection, table)
+    days, rows = _Days(), 0
+    for batch in _read(connection, table, columns, high):
+        rows += len(batch)
+        days.add(batch.rowids, date_rows(batch, dated_by))
+        watch.add(batch)
+        for fit in fitting:
+            fit.add(batch)
+        if progress:
+            progress(table.name, len(batch), None if high is None or low is None else high - low + 1)
+    results = {f.column: f.result() for f in fitting}
+    return _Scanned(
+        table=table,
+        dated=bool(dated_by),
+        days=days,
+        rows=rows,
+        high_water=high,
+        types={name: kind for name, (kind, _) in results.items()},
+        losers=watch.losers(connection, high),
+        foreign_keys=_foreign_keys(connection, table),
+        findings=[f for _, f in results.values() if f],
+    )
+
+
+def _has(table: object, column: str) -> bool:
+    return any(c.name == column for c in table.columns)  # type: ignore[attr-defined]
+
+
+def _read(
+    connection: sqlite3.Connection, table: SourceTable, columns: list[str], high: int | None
+) -> Iterator[Batch]:
+    if table.rowid is not None and high is None:
+        return iter(())
+    return read_table(connection, table, [(-(2**63), high if high is not None else 2**63 - 1)], columns)
+
+
+def _bounds(connection: sqlite3.Connection, table: SourceTable) -> tuple[int | None, int | None]:
+    if table.rowid is None:
+        return None, None
+    sql = f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)}"  # noqa: S608 - quoted
+    low, high = connection.execute(sql).fetchone()
+    return low, high
+
+
+def _foreign_keys(connection: sqlite3.Connection, table: SourceTable) -> tuple[ForeignKey, ...]:
+    grouped: dict[int, list[tuple[int, str, str, str | None]]] = defaultdict(list)
+    for row in connection.execute(f"PRAGMA foreign_key_list({quoted(table.name)})"):
+        text = [bytes(v).decode() if isinstance(v, bytearray) else v for v in row]
+        grouped[text[0]].append((text[1], text[2], text[3], text[4]))
+    keys = []
+    for parts in grouped.values():
+        parts.sort(key=lambda p: p[0])
+        parents = tuple(p[3] for p in parts)
+        if all(parents):
+            keys.append(ForeignKey(tuple(p[2] for p in parts), parts[0][1], tuple(map(str, parents))))
+    return tuple(keys)

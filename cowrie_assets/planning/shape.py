@@ -1,0 +1,141 @@
+"""The target's shape for one source: the catalog's tables, and what only this source has.
+
+Belongs here: mapping declarations to target types. Not here: DDL (`loading/ddl.py`).
+"""
+
+from __future__ import annotations
+
+import re
+
+
+from ..catalog import TABLES, Column, Index, Table, Type
+from ..cleaning.json_column import clean_json
+from ..cleaning.scalars import clean_blob, clean_boolean, clean_instant, clean_integer, clean_real
+from ..cleaning.text import clean_text
+from ..source.cells import Cells, Storage
+from ..source.schema import SourceColumn, SourceTable
+
+_LITERAL = re.compile(r"-?\d+(\.\d+)?|'[^'\x00]*'|NULL|CURRENT_TIMESTAMP", re.IGNORECASE)
+
+
+def candidates(declared: str) -> tuple[Type, ...]:
+    """The target types for a declared type, the first that fits every cell is taken; text always does."""
+    name = declared.upper()
+    if "JSON" in name:
+        return (Type.JSONB,)
+    if "BOOL" in name:
+        return (Type.BOOLEAN,)
+    if "DATE" in name or "TIME" in name:
+        return (Type.TIMESTAMPTZ,)
+    if "INT" in name:
+        return (Type.BIGINT,)
+    if "CHAR" in name or "CLOB" in name or "TEXT" in name:
+        return ()
+    if "BLOB" in name:
+        return (Type.BYTEA,)
+    if any(word in name for word in ("REAL", "FLOA", "DOUB")):
+        return (Type.DOUBLE,)
+    if "NUM" in name or "DEC" in name:
+        return (Type.BIGINT, Type.DOUBLE)
+    return (Type.BIGINT, Type.DOUBLE, Type.BYTEA)
+
+
+def fits(kind: Type, cells: Cells) -> bool:
+    """Whether every cell goes into that type unchanged."""
+    if cells.storage is Storage.NULL:
+        return True
+    if kind is Type.JSONB:
+        if cells.storage is not Storage.TEXT:
+            return False
+        json = clean_json(cells.data)
+        return not json.repairs and not json.rejects
+    kernel = {
+        Type.BIGINT: clean_integer,
+        Type.DOUBLE: clean_real,
+        Type.BOOLEAN: clean_boolean,
+        Type.TIMESTAMPTZ: clean_instant,
+        Type.BYTEA: clean_blob,
+        Type.TEXT: clean_text,
+    }[kind]
+    outcome = kernel(cells)
+    return not outcome.repairs and not outcome.refusals
+
+
+def is_known(table: SourceTable) -> bool:
+    """Whether the catalog describes this table: it has the name, the key and every column that cannot be defaulted."""
+    entry = TABLES.get(table.name)
+    if entry is None:
+        return False
+    names = {c.name for c in table.columns}
+    return all(c.name in names for c in entry.columns if c.name in entry.key or (not c.nullable and c.default is None))
+
+
+def target_table(source: SourceTable, types: dict[str, Type]) -> Table:
+    """The target's table for a source's table.
+
+    Args:
+        source: the declaration.
+        types: the type of each column that the catalog does not know.
+    """
+    if is_known(source):
+        entry = TABLES[source.name]
+        known = {c.name for c in entry.columns}
+        extra = tuple(
+            Column(c.name, types[c.name], default=_default(c, types[c.name]))
+            for c in source.columns
+            if c.name not in known and not c.generated
+        )
+        return _with_source_indexes(entry.with_columns(extra), source)
+    columns = tuple(
+        Column(
+            c.name,
+            types[c.name],
+            nullable=not (c.not_null or c.key),
+            default=_default(c, types[c.name]),
+        )
+        for c in source.columns
+        if not c.generated
+    )
+    bare = Table(source.name, columns, key=source.key, known=False)
+    return _with_source_indexes(bare, source)
+
+
+def _default(column: SourceColumn, kind: Type) -> str | None:
+    text = column.default
+    if text is None or not _LITERAL.fullmatch(text) or text.upper() == "NULL":
+        return None
+    if kind is Type.BOOLEAN:
+        return {"0": "false", "1": "true"}.get(text.strip("'"))
+    if kind in (Type.JSONB, Type.BYTEA) or (kind is Type.TIMESTAMPTZ) != (text.upper() == "CURRENT_TIMESTAMP"):
+        return None
+    if kind in (Type.BIGINT, Type.DOUBLE):
+        bare = text.strip("'")
+        return bare if re.fullmatch(r"-?\d{1,18}", bare) else None
+    return text if text.startswith("'") else f"'{text}'"
+
+
+def _with_source_indexes(table: Table, source: SourceTable) -> Table:
+    names = {c.name for c in table.columns}
+    taken = {i.columns for i in table.indexes} | ({table.key} if table.key else set())
+    used = {i.name for i in table.indexes}
+    indexes = list(table.indexes)
+    for index in reversed(source.indexes):
+        # PRAGMA index_list is newest first. A doubled one is built once; partial and expression indexes are reported.
+        columns = tuple(c for c in index.columns if c is not None)
+        if index.partial or len(columns) != len(index.columns) or not set(columns) <= names or index.origin == "pk":
+            continue
+        if columns in taken:
+            continue
+        name = index.name
+        if name.startswith("sqlite_autoindex_"):
+            name = f"uq_{table.name}_{'_'.join(columns)}"[:63]
+        if name in used:
+            continue
+        taken.add(columns)
+        used.add(name)
+        indexes.append(Index(name, columns, unique=index.unique, constraint=index.unique))
+    return Table(
+        table.name, table.columns, table.key, table.key_name, tuple(indexes), table.dated_by, table.known
+    )
+
+

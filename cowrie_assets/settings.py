@@ -1,0 +1,178 @@
+"""The settings, read once: environment, then `sensors.toml`, then defaults.
+
+Belongs here: names, parsing and the errors of wrong values. Not here: anything that opens a file they name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from .db.url import mask, postgres_url, sqlite_path
+from .errors import SettingsError
+
+
+class Grain(StrEnum):
+    """The size of a partition."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a migration is told.
+
+    Attributes:
+        source: the SQLite file, or None where it is not set.
+        target: libpq URL of the target, or None for the embedded server.
+        staging: URL or path that pyarrow.fs opens.
+        home: folder of what we make ourselves (staging, embedded server, reports); `.cowrie` by default.
+        grain: None means `auto`: the finest that gives at most 120 windows.
+        start, end: first and last day of the windows (inclusive); None means as the data say.
+        append: a target that already holds other rows is accepted.
+        today: the day the plan is made on; injected in tests.
+    """
+
+    source: Path | None = None
+    target: str | None = None
+    staging: str = ".cowrie/staging"
+    home: Path = Path(".cowrie")
+    grain: Grain | None = None
+    start: date | None = None
+    end: date | None = None
+    append: bool = False
+    today: date | None = None
+
+    @property
+    def target_label(self) -> str:
+        """The target for people: password masked."""
+        return mask(self.target) if self.target else f"embedded PostgreSQL in {self.home / 'postgres'}"
+
+    def require_source(self) -> Path:
+        """The source's path; SettingsError where none is set."""
+        if self.source is None:
+            raise SettingsError("No source is set.", hint="Set COWRIE_SQLITE_PATH to the processor's SQLite file.")
+        return self.source
+
+    def with_overrides(self, **changes: Any) -> Settings:
+        """A copy with the given fields that are not None."""
+        given = {k: v for k, v in changes.items() if v is not None}
+        if "source" in given:
+            given["source"] = sqlite_path(str(given["source"]), "--source")
+        if "target" in given:
+            given["target"] = postgres_url(given["target"], "--target")
+        changed = replace(self, **given)
+        if "source" in given and "staging" not in given and _is_default_staging(self):
+            changed = replace(changed, staging=_default_staging(changed.home, changed.source))
+        return changed
+
+
+def _default_staging(home: Path, source: Path | None) -> str:
+    # One folder a source, so that two sources never share staged files.
+    if source is None:
+        return str(home / "staging")
+    digest = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:8]
+    return str(home / "staging" / f"{source.stem}-{digest}")
+
+
+def _is_default_staging(settings: Settings) -> bool:
+    return settings.staging == _default_staging(settings.home, settings.source)
+
+
+def load_settings(env: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
+    """Read the settings; SettingsError names the setting, its value (password masked) and the fix.
+
+    Args:
+        env: the environment; `os.environ` by default.
+        directory: where `sensors.toml` is looked for; COWRIE_SENSORS_FILE names another file.
+    """
+    env = os.environ if env is None else env
+    values = {name: value.strip() for name, value in env.items() if name.startswith("COWRIE_") and value.strip()}
+    named = values.get("COWRIE_SENSORS_FILE")
+    file = Path(named) if named else (directory or Path()) / "sensors.toml"
+    common = _sensors(file, required=named is not None)
+    home = Path(values.get("COWRIE_HOME", ".cowrie"))
+    source = _source(values, common, file)
+    target = None
+    if "COWRIE_POSTGRES_URL" in values:
+        target = postgres_url(values["COWRIE_POSTGRES_URL"], "COWRIE_POSTGRES_URL")
+    elif str(common.get("db", "")).lower().startswith("postgres"):
+        target = postgres_url(str(common["db"]), f"{file.name} [global] db")
+    start = _day(values, "COWRIE_START_DATE")
+    end = _day(values, "COWRIE_END_DATE")
+    if start and end and end < start:
+        raise SettingsError(f"COWRIE_END_DATE={end} lies before COWRIE_START_DATE={start}.", hint="Swap them.")
+    return Settings(
+        source=source,
+        target=target,
+        staging=values.get("COWRIE_STAGING_URL") or _default_staging(home, source),
+        home=home,
+        grain=_grain(values.get("COWRIE_PARTITION_GRAIN", "auto")),
+        start=start,
+        end=end,
+        append=values.get("COWRIE_APPEND", "").lower() in ("1", "true", "yes"),
+        today=_day(values, "COWRIE_TODAY"),
+    )
+
+
+def _sensors(file: Path, *, required: bool) -> dict[str, Any]:
+    if not file.exists() and not required:
+        return {}
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}.", hint="Check COWRIE_SENSORS_FILE.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file} is no valid TOML: {error}.", hint="Mend that line.") from error
+    common = content.get("global", {})
+    if not isinstance(common, dict):
+        raise SettingsError(f"{file}: [global] is no table.", hint='Write [global] and db = "postgresql://…" below it.')
+    return common
+
+
+def _source(values: Mapping[str, str], common: Mapping[str, Any], file: Path) -> Path | None:
+    paths = {
+        name: sqlite_path(values[name], name) for name in ("COWRIE_SQLITE_PATH", "COWRIE_SOURCE_URL") if name in values
+    }
+    if len(set(paths.values())) > 1:
+        both = ", ".join(f"{name}={path}" for name, path in paths.items())
+        raise SettingsError(f"Two sources are set: {both}.", hint="Unset one of them.")
+    if paths:
+        return next(iter(paths.values()))
+    if common.get("sqlite_db"):
+        return sqlite_path(str(common["sqlite_db"]), f"{file.name} [global] sqlite_db")
+    if str(common.get("db", "")).lower().startswith("sqlite"):
+        return sqlite_path(str(common["db"]), f"{file.name} [global] db")
+    return None
+
+
+def _grain(value: str) -> Grain | None:
+    if value.lower() == "auto":
+        return None
+    try:
+        return Grain(value.lower())
+    except ValueError as error:
+        raise SettingsError(
+            f"COWRIE_PARTITION_GRAIN={value!r} is unknown.", hint="Write auto, day, week or month."
+        ) from error
+
+
+def _day(values: Mapping[str, str], name: str) -> date | None:
+    return parse_day(values[name], name) if name in values else None
+
+
+def parse_day(value: str, name: str) -> date:
+    """A day as `YYYY-MM-DD`; SettingsError names the setting."""
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise SettingsError(f"{name}={value!r} is no day.", hint="Write it as 2026-11-24.") from error

@@ -1,0 +1,125 @@
+"""Opening a SQLite file for reading, and the errors of files that cannot be read.
+
+Belongs here: connections, the file's identity. Not here: what its tables hold.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from ..errors import SourceError
+
+HEADER = b"SQLite format 3\x00"
+BUSY_SECONDS = 5.0
+"""How long a locked file is waited for before the error."""
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What tells that a database file changed, without reading it: sizes, header counter, WAL salt.
+
+    Source: sqlite.org/fileformat2.html, sections 1.3 (offset 24) and 4.1 (WAL header, offset 16).
+    """
+
+    size: int
+    change_counter: int
+    wal_size: int
+    wal_salt: str
+
+    def as_dict(self) -> dict[str, object]:
+        """As JSON takes it."""
+        return asdict(self)
+
+
+def source_state(path: Path) -> SourceState:
+    """The file's state now; raises SourceError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+            size = os.fstat(file.fileno()).st_size
+        wal = Path(f"{path}-wal")
+        salt, wal_size = b"", 0
+        if wal.exists():
+            with wal.open("rb") as file:
+                salt = file.read(32)[16:24]
+                wal_size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise SourceError(f"The source {path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
+    return SourceState(size, int.from_bytes(header[24:28], "big"), wal_size, salt.hex())
+
+
+def check_file(path: Path) -> None:
+    """Raise the one clear SourceError of a file that is no readable SQLite database."""
+    fix = "Set COWRIE_SQLITE_PATH to the Cowrie processor's SQLite file."
+    if not path.exists():
+        raise SourceError(f"The source {path} does not exist.", hint=fix)
+    if path.is_dir():
+        raise SourceError(f"The source {path} is a directory, not a SQLite file.", hint=fix)
+    state = source_state(path)
+    with path.open("rb") as file:
+        header = file.read(100)
+    if not header.startswith(HEADER):
+        what = "is empty" if not header else "is not a SQLite database, or is encrypted (its header says so)"
+        raise SourceError(f"The source {path} {what}.", hint=fix)
+    page_size = int.from_bytes(header[16:18], "big")
+    page_size = 65536 if page_size == 1 else page_size
+    pages = int.from_bytes(header[28:32], "big")
+    # The page count is valid only where "version-valid-for" equals the change counter (fileformat2, 1.3.7).
+    if header[92:96] == header[24:28] and pages * page_size > state.size:
+        raise SourceError(
+            f"The source {path} is truncated: its header says {pages * page_size:,} bytes, it has {state.size:,}.",
+            hint="Copy it again with `sqlite3 SOURCE '.backup COPY'`.",
+        )
+
+
+def _uri(path: Path) -> str:
+    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
+    wal = Path(f"{path}-wal")
+    if not os.access(path.resolve().parent, os.W_OK) and not (wal.exists() and wal.stat().st_size):
+        # A WAL database in a folder that cannot be written has no -shm to share: without WAL content the main file is
+        # all there is, and immutable reads it as it stands.
+        uri += "&immutable=1"
+    return uri
+
+
+@contextmanager
+def read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """One read transaction on the file: text comes as bytearray, blobs as bytes, nothing is ever written.
+
+    Raises:
+        SourceError: for a file that is missing, a directory, no database, encrypted, truncated, empty or locked, and
+            for what SQLite finds malformed while it is read.
+    """
+    check_file(path)
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(_uri(path), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+        connection.text_factory = bytearray
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield connection
+    except sqlite3.DatabaseError as error:
+        raise _translate(path, error) from error
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _translate(path: Path, error: sqlite3.DatabaseError) -> SourceError:
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return SourceError(
+            f"The source {path} is locked by another process (waited {BUSY_SECONDS:.0f} s).",
+            hint="Stop the writer, or read a copy made with `sqlite3 SOURCE '.backup COPY'`.",
+        )
+    if "not a database" in text:
+        return SourceError(f"The source {path} is not a SQLite database, or is encrypted.", hint="Decrypt it first.")
+    if "malformed" in text:
+        return SourceError(f"The source {path} is damaged: {text}.", hint="Run `sqlite3 SOURCE '.recover'` into a new file.")
+    return SourceError(f"The source {path} cannot be read: {text}.", hint="Check the file and its folder's permissions.")

@@ -1,0 +1,241 @@
+"""Stages partitions of a table: ONE pass over SQLite in rowid order, whatever the number of partitions.
+
+Belongs here: the pass, its chunks and how it resumes. Not here: Parquet's details (`files.py`).
+
+The pass writes chunk files bounded by bytes. In a chunk the rows are sorted by partition, one row group each; the file
+appears by a rename and its footer says which rowids it covers, so a killed pass goes on behind its last chunk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..catalog import ALL, UNDATED
+from ..errors import PlanError
+from ..planning.plan import Plan, TablePlan
+from ..planning.scan import Progress
+from ..planning.windows import Windows
+from ..source.cells import concat
+from ..source.dating import date_rows
+from ..source.reader import Batch, Range, read_table
+from ..source.sqlite import SourceState, read_only, source_state
+from .digest import PartitionDigest
+from .files import COMPRESSION, Manifest, Piece, manifest_path, read_manifest, read_partition, to_table
+from .store import Store, part
+
+VERSION = 1
+"""Raised when staged files change their form: everything is staged again then."""
+CHUNK_BYTES = 32 << 20
+"""Cells held before a chunk is written; a pass holds about three times this (batch, sorted copy, Parquet's pages)."""
+
+
+Places = npt.NDArray[np.int32]
+Chunk = tuple[Batch, Places]
+
+
+def inputs_of(plan: Plan, state: SourceState, table: str, key: str) -> str:
+    """Identity of what a staged partition is made from: plan, source state, table, partition, form."""
+    parts = [VERSION, plan.id, state.as_dict(), table, key]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def stage(
+    plan: Plan,
+    source: Path,
+    store: Store,
+    table: str,
+    keys: Sequence[str],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, tuple[Manifest, bool]]:
+    """See that these partitions of a table are staged.
+
+    Returns:
+        For each key its manifest, and whether it was made now (False: it was complete and is unchanged).
+    """
+    state = source_state(source)
+    done: dict[str, tuple[Manifest, bool]] = {}
+    inputs = {key: inputs_of(plan, state, table, key) for key in keys}
+    for key in keys:
+        manifest = None if force else read_manifest(store, table, key)
+        if manifest and manifest.inputs == inputs[key]:
+            done[key] = (manifest, False)
+    missing = [key for key in keys if key not in done]
+    if missing:
+        unchanged = state.as_dict() == plan.source_state
+        run = _Pass(plan, store, table, {key: inputs[key] for key in missing}, unchanged, force)
+        for key, manifest in run.run(source, progress).items():
+            store.write_json(manifest_path(table, key), manifest.to_json())
+            done[key] = (manifest, True)
+    return {key: done[key] for key in keys}
+
+
+def ranges_of(table: TablePlan, keys: Sequence[str], unchanged: bool) -> list[Range]:
+    """The rowid ranges to read: the plan's for these partitions; all up to the mark where the source changed since."""
+    if table.source.rowid is not None and table.high_water is None:
+        return []
+    mark = table.high_water if table.high_water is not None else 2**63 - 1
+    if not unchanged or ALL in keys:
+        return [(-(2**63), mark)]
+    merged: list[list[int]] = []
+    for low, high in sorted(r for key in keys for r in table.slice(key).ranges):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1][1] = max(merged[-1][1], high)
+        else:
+            merged.append([low, high])
+    return [(low, high) for low, high in merged]
+
+
+def place_rows(batch: Batch, table: TablePlan, windows: Windows) -> Places:
+    """For each row the index of its window, -1 for undated; all 0 for tables that are not dated."""
+    if not table.dated:
+        return np.zeros(len(batch), dtype=np.int32)
+    return windows.place(date_rows(batch, table.dated_by))
+
+
+def key_names(table: TablePlan, windows: Windows) -> dict[int, str]:
+    """The partition key of each index that `place_rows` gives."""
+    return {-1: UNDATED, **dict(enumerate(windows.keys))} if table.dated else {0: ALL}
+
+
+@dataclass
+class _Pass:
+    plan: Plan
+    store: Store
+    table: str
+    inputs: dict[str, str]
+    unchanged: bool
+    force: bool
+    pieces: dict[str, list[Piece]] = field(init=False)
+    digests: dict[str, PartitionDigest] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pieces = {key: [] for key in self.inputs}
+        self.digests = {key: PartitionDigest() for key in self.inputs}
+        self.planned = self.plan.tables[self.table]
+        self.id = hashlib.sha256(repr(sorted(self.inputs.items())).encode()).hexdigest()[:12]
+        names = key_names(self.planned, self.plan.windows)
+        self.names = {index: key for index, key in names.items() if key in self.inputs}
+        unknown = set(self.inputs) - set(names.values())
+        if unknown:
+            raise PlanError(
+                f"The plan has no partition {', '.join(sorted(unknown))} of {self.table}.",
+                hint="Run `cowrie-assets plan` to see the windows.",
+            )
+
+    def run(self, source: Path, progress: Progress | None) -> dict[str, Manifest]:
+        after, number = self._resume()
+        ranges = [
+            (low if after is None else max(low, after + 1), high)
+            for low, high in ranges_of(self.planned, list(self.inputs), self.unchanged)
+            if after is None or high > after
+        ]
+        expected = sum(self.planned.slice(key).rows for key in self.inputs)
+        with read_only(source) as connection:
+            for chunk in _chunks(read_table(connection, self.planned.source, ranges), self._keep, progress, self.table, expected):
+                number += 1
+                self._write(chunk, number)
+        return {
+            key: Manifest(
+                self.table, key, self.inputs[key], sum(p.rows for p in pieces), self.digests[key].hex(), tuple(pieces)
+            )
+            for key, pieces in self.pieces.items()
+        }
+
+    def _keep(self, batch: Batch) -> Chunk:
+        places = place_rows(batch, self.planned, self.plan.windows)
+        if len(self.names) == len(self.plan.windows.keys) + 1 or not self.planned.dated:
+            return batch, places
+        wanted = np.isin(places, list(self.names))
+        if wanted.all():
+            return batch, places
+        return batch.take(pa.array(np.flatnonzero(wanted))), places[wanted]
+
+    def _path(self, number: int) -> str:
+        return f"{self._folder}/{self.id}-{number:06d}.parquet"
+
+    @property
+    def _folder(self) -> str:
+        return f"staging/{part(self.table)}/chunks"
+
+    def _resume(self) -> tuple[int | None, int]:
+        """Take over the chunks that a killed pass of the same partitions left: (last rowid, chunks)."""
+        after, number = None, 0
+        while not self.force and self.store.exists(self._path(number + 1)):
+            with self.store.open(self._path(number + 1)) as file:
+                footer = pq.ParquetFile(file).schema_arrow.metadata or {}
+            content = json.loads(footer[b"chunk"])
+            number += 1
+            after = content["last_rowid"]
+            for key, (group, rows) in content["partitions"].items():
+                self._add(Piece(self._path(number), group, rows), key)
+        return after, number
+
+    def _add(self, piece: Piece, key: str, batch: Batch | None = None) -> None:
+        self.pieces[key].append(piece)
+        if batch is None:
+            resumed = Manifest(self.table, key, "", piece.rows, "", (piece,))
+            for batch in read_partition(self.store, resumed):
+                self.digests[key].add(batch)
+        else:
+            self.digests[key].add(batch)
+
+    def _write(self, chunk: Chunk, number: int) -> None:
+        batch, places = chunk
+        last = batch.rowids[len(batch) - 1].as_py()
+        order = np.argsort(places, kind="stable")
+        ordered = batch.take(pa.array(order))
+        values, starts, counts = np.unique(places[order], return_index=True, return_counts=True)
+        groups = {self.names[int(v)]: (i, int(c)) for i, (v, c) in enumerate(zip(values, counts, strict=True))}
+        table = to_table(ordered)
+        footer = {b"chunk": json.dumps({"last_rowid": last, "partitions": groups}).encode()}
+        path = self._path(number)
+        with (
+            self.store.writing(path) as stream,
+            pq.ParquetWriter(
+                stream, table.schema.with_metadata(footer), compression=COMPRESSION, use_dictionary=False
+            ) as writer,
+        ):
+            for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
+                writer.write_table(table.slice(start, count), row_group_size=count)
+        for (key, (group, rows)), start in zip(groups.items(), starts.tolist(), strict=True):
+            rows_of = pa.array(np.arange(start, start + rows))
+            self._add(Piece(path, group, rows), key, ordered.take(rows_of))
+
+
+def _chunks(
+    batches: Iterator[Batch], keep: Callable[[Batch], Chunk], progress: Progress | None, table: str, expected: int
+) -> Iterator[Chunk]:
+    held: list[Chunk] = []
+    size = 0
+    for batch in batches:
+        kept, places = keep(batch)
+        if progress:
+            progress(table, len(kept), expected)
+        if not len(kept):
+            continue
+        held.append((kept, places))
+        size += kept.nbytes
+        if size >= CHUNK_BYTES:
+            yield _join(held)
+            held, size = [], 0
+    if held:
+        yield _join(held)
+
+
+def _join(held: Sequence[Chunk]) -> Chunk:
+    if len(held) == 1:
+        return held[0]
+    names = held[0][0].columns
+    columns = {n: concat([b.columns[n] for b, _ in held]) for n in names}
+    return Batch(pa.concat_arrays([b.rowids for b, _ in held]), columns), np.concatenate([p for _, p in held])

@@ -1,0 +1,71 @@
+"""Fixtures that every test shares: real databases, an empty target.
+
+Not here: what only one file needs.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cowrie_assets.db import embedded
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a server that tests may create databases on: COWRIE_TEST_POSTGRES_URL, else an embedded one."""
+    given = os.environ.get("COWRIE_TEST_POSTGRES_URL")
+    if given:
+        yield given
+        return
+    with embedded.lease(tmp_path_factory.mktemp("server") / "data") as url:
+        yield url
+
+
+@pytest.fixture
+def pg_url(server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """libpq URL of a new, empty database, dropped afterwards."""
+    name = f"t_{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**9}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
+    yield psycopg.conninfo.make_conninfo(server_url, dbname=name)
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def _unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("real")
+    found = {}
+    for packed in DATA.glob("*.xz"):
+        target = folder / packed.stem
+        with lzma.open(packed) as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink)
+        found[packed.name.partition(".")[0]] = target
+    return found
+
+
+@pytest.fixture
+def real_v3(_unpacked: dict[str, Path]) -> Path:
+    """A real database at schema 3; read only."""
+    return _unpacked["cowrie_v3_real"]
+
+
+@pytest.fixture
+def real_v6(_unpacked: dict[str, Path]) -> Path:
+    """A real database at schema 6 with damaged events; read only."""
+    return _unpacked["cowrie_v6_mixed"]
+
+
+@pytest.fixture
+def real_other(_unpacked: dict[str, Path]) -> Path:
+    """A database of Cowrie's own output_sqlite plugin, with no table that the catalog knows; read only."""
+    return _unpacked["cowrie_output_sqlite"]
