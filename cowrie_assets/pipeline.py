@@ -60,6 +60,7 @@ class Pipeline:
         """Keep the settings; nothing is opened yet."""
         self.settings = settings
         self.progress = progress
+        self._work: Connection | None = None
 
     @cached_property
     def store(self) -> Store:
@@ -111,6 +112,18 @@ class Pipeline:
         """A new connection to the target."""
         return connect(self.target_url)
 
+    def _working_connection(self) -> Connection:
+        """The connection that partitions are loaded through: one for all of them, a new one where it broke."""
+        if self._work is None or self._work.closed or self._work.broken:
+            self._work = self.connect()
+        return self._work
+
+    def close(self) -> None:
+        """Close what is open; the embedded server's lease stays until the process ends."""
+        if self._work is not None:
+            self._work.close()
+            self._work = None
+
     @contextlib.contextmanager
     def locked(self, wait: float = LOCK_WAIT) -> Iterator[None]:
         """Hold the target for this migration."""
@@ -138,19 +151,26 @@ class Pipeline:
     def stage(self, table: str, keys: Sequence[str], *, force: bool = False) -> dict[str, tuple[Manifest, bool]]:
         """Stage partitions of a table in one pass."""
         source = self.checked_source()
-        return stage(self.plan, source, self.store, table, keys, force=force, progress=self._plain("staging"))
+        staged = stage(self.plan, source, self.store, table, keys, force=force, progress=self._plain("staging"))
+        for manifest, made in staged.values():
+            self._unchanged("staging", table, made, manifest.rows)
+        return staged
 
     def analyse(self, table: str, key: str, *, force: bool = False) -> tuple[Profile, bool]:
         """Analyse a staged partition."""
-        return analyse_partition(
+        profile, made = analyse_partition(
             self.plan, self.store, table, key, force=force, progress=self._rows("quality", table, key)
         )
+        self._unchanged("quality", table, made, profile.rows)
+        return profile, made
 
     def clean(self, table: str, key: str, *, force: bool = False) -> tuple[CleanedManifest, bool]:
         """Clean a staged partition."""
-        return clean_partition(
+        manifest, made = clean_partition(
             self.plan, self.store, table, key, force=force, progress=self._rows("cleaned", table, key)
         )
+        self._unchanged("cleaned", table, made, manifest.source_rows)
+        return manifest, made
 
     def prepare(self) -> Prepared:
         """Check the target, pin the plan, create missing tables."""
@@ -160,8 +180,8 @@ class Pipeline:
     def load(self, table: str, key: str, run_id: str, *, force: bool = False) -> Loaded:
         """Load a cleaned partition."""
         with self.locked():
-            return load_partition(
-                self.connect,
+            loaded = load_partition(
+                self._working_connection,
                 self.plan,
                 self.store,
                 table,
@@ -170,6 +190,8 @@ class Pipeline:
                 force=force,
                 progress=self._rows("postgres", table, key),
             )
+        self._unchanged("postgres", table, loaded.made, loaded.source_rows)
+        return loaded
 
     def finish(self, *, even_if_incomplete: bool = False) -> Finished:
         """Build indexes, constraints, sequences, statistics."""
@@ -189,6 +211,11 @@ class Pipeline:
 
     def _plain(self, name: str) -> Callable[[str, int, int | None], None]:
         return lambda table, rows, expected: self.progress(name, table, rows, expected)
+
+    def _unchanged(self, name: str, table: str, made: bool, rows: int) -> None:
+        """Rows of a partition that was complete already count as passed."""
+        if not made:
+            self.progress(name, table, rows, rows)
 
     def _rows(self, name: str, table: str, key: str) -> Callable[[int], None]:
         expected = self.plan.tables[table].slice(key).rows

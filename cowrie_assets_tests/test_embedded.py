@@ -271,9 +271,7 @@ def test_binaries_below_a_private_folder(tmp_path: Path, monkeypatch: pytest.Mon
         assert _query(url, "SELECT 1") == "1"
 
 
-def test_cluster_stays_with_the_version_that_created_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cluster_stays_with_the_version_that_created_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
         older.setattr(embedded, "_INSTALLS", {"16": "pginstall"})
         embedded.hold(tmp_path / "pg")

@@ -15,9 +15,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cowrie_assets.cleaning.json_document import Unusable, clean_document
-from cowrie_assets.cleaning.json_exact import PLAIN_LENGTH
-from cowrie_assets.cleaning.json_text import field_texts
+from .json_document import Unusable, clean_document
+from .json_exact import PLAIN_LENGTH
+from .json_text import field_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,7 +96,9 @@ def clean_json(cells: pa.BinaryArray, fields: Sequence[str] = ()) -> JsonColumn:
     starts = range(0, max(len(cells), 1), _PART)
     parts = [_clean_part(cells.slice(start, _PART), start, fields, repairs, rejects) for start in starts]
     members = [pa.concat_arrays(arrays) for arrays in zip(*parts, strict=True)]
-    return JsonColumn(_replaced(cells, repairs, rejects), repairs, rejects, dict(zip(fields, members, strict=True)))
+    return JsonColumn(
+        _replaced(cells, repairs, rejects), repairs, rejects, dict(zip(fields, members, strict=True))
+    )
 
 
 def _clean_part(
@@ -149,7 +151,9 @@ def _key_marks(cells: pa.BinaryArray) -> list[int]:
     colons = np.flatnonzero(content == ord(":"))
     marks = np.searchsorted(colons[content[colons - 1] == ord('"')], bounds - bounds[0])
     guarded = pc.match_substring_regex(cells, _GUARDS).fill_null(False).to_numpy(zero_copy_only=False)
-    counts: list[int] = np.where(guarded | (np.diff(bounds) > PLAIN_LENGTH), _SUSPICIOUS, np.diff(marks)).tolist()
+    counts: list[int] = np.where(
+        guarded | (np.diff(bounds) > PLAIN_LENGTH), _SUSPICIOUS, np.diff(marks)
+    ).tolist()
     return counts
 
 
@@ -189,7 +193,9 @@ def _replaced(cells: pa.BinaryArray, repairs: list[JsonRepair], rejects: list[Js
         return texts
     mask = np.zeros(len(cells), np.bool_)
     mask[list(changed)] = True
-    return pc.replace_with_mask(texts, pa.array(mask), pa.array([changed[row] for row in sorted(changed)], pa.string()))
+    return pc.replace_with_mask(
+        texts, pa.array(mask), pa.array([changed[row] for row in sorted(changed)], pa.string())
+    )
 
 
 def _field_array(cells: pa.BinaryArray, name: str, column: list[Any]) -> pa.StringArray:
@@ -199,7 +205,9 @@ def _field_array(cells: pa.BinaryArray, name: str, column: list[Any]) -> pa.Stri
     except pa.ArrowTypeError:
         return pa.array(
             [
-                value if value is None or isinstance(value, str) else field_texts(cells[row].as_py().decode(), [name])[name]
+                value
+                if value is None or isinstance(value, str)
+                else field_texts(cells[row].as_py().decode(), [name])[name]
                 for row, value in enumerate(column)
             ],
             pa.string(),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cowrie_assets.cleaning.json_exact import Repaired, repair, size_excess
-from cowrie_assets.cleaning.json_heuristics import has_members, recover
-from cowrie_assets.cleaning.json_scan import BLANK, JsonDepthError, JsonSyntaxError
+from .json_exact import Repaired, repair, size_excess
+from .json_heuristics import has_members, recover
+from .json_scan import BLANK, JsonDepthError, JsonSyntaxError
 
 
 class Document(NamedTuple):

@@ -9,8 +9,19 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from cowrie_assets.cleaning import json_scan
-from cowrie_assets.cleaning.json_scan import BLANK, CLOSE, KEY, LITERAL, NUMBER, OPEN, STRING, WORD, tokens, unescape
+from . import json_scan
+from .json_scan import (
+    BLANK,
+    CLOSE,
+    KEY,
+    LITERAL,
+    NUMBER,
+    OPEN,
+    STRING,
+    WORD,
+    tokens,
+    unescape,
+)
 
 RULES: Final = (
     "json.json5",
@@ -55,18 +66,24 @@ _JSON5_HIT: Final = re.compile(
     r"""|(?P<double>")|(?P<control>[\x00-\x1f])|(?P<byte>[\ud800-\udfff])""",
     re.DOTALL,
 )
+_RULE_OF_HIT: Final = {
+    "surrogate": "json.surrogate",
+    "control": "json.control",
+    "byte": "json.utf8",
+    **dict.fromkeys(("hex", "tab", "line", "single", "double"), "json.json5"),
+}
 _SUSPECT: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])|[\x00-\x1f\ud800-\udfff]")
 _NUMBER: Final = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?")
 _ODD_EXPONENT: Final = re.compile(r"[eE][+-]?[0-9]{4}")
 
 
 class Edit(NamedTuple):
-    """Replace the text from `start` to `end`, for the sake of `rule`."""
+    """Replace the text from `start` to `end`, by these rules."""
 
     start: int
     end: int
     text: str
-    rule: str
+    rules: tuple[str, ...]
 
 
 class Repaired(NamedTuple):
@@ -86,7 +103,11 @@ class Repaired(NamedTuple):
 def number_rule(number: str) -> str | None:
     """Name the rule that a JSON number needs: `json.number`, `json.negzero` or none."""
     negative = number[0] == "-"
-    if len(number) < PLAIN_LENGTH and not (negative and number[1] == "0") and not _ODD_EXPONENT.search(number):
+    if (
+        len(number) < PLAIN_LENGTH
+        and not (negative and number[1] == "0")
+        and not _ODD_EXPONENT.search(number)
+    ):
         return None
     match = _NUMBER.fullmatch(number)
     if match is None:
@@ -105,47 +126,48 @@ def number_rule(number: str) -> str | None:
     return "json.number" if weight > MAX_WEIGHT else None
 
 
-def _string_edits(text: str, start: int, end: int, *, json5: bool) -> list[Edit]:
-    """List what a string token needs; its quotes are at `start` and `end - 1`."""
-    edits = []
-    hits = _JSON5_HIT if json5 else _STRICT_HIT
-    for match in hits.finditer(text, start + 1, end - 1):
-        name = match.lastgroup
+def _string_edit(text: str, start: int, end: int, *, json5: bool) -> Edit | None:
+    """Say what a string token needs, its quotes included; None where that is nothing."""
+    rules = set()
+
+    def repaired(match: re.Match[str]) -> str:
+        name, found = match.lastgroup, match[0]
         if name is None:
-            continue
-        found = match[0]
+            return found
         if name == "nul" or found == "\0":
-            edit = r"\\x00", "json.nul"
-        elif name == "surrogate":
-            edit = f"\\{found}", "json.surrogate"
-        elif name == "control":
-            edit = f"\\u{ord(found):04x}", "json.control"
-        elif name == "byte":
-            edit = rf"\\x{ord(found) - 0xDC00:02x}", "json.utf8"
-        elif name == "hex":
-            edit = rf"\u00{found[2:]}", "json.json5"
-        else:
-            edit = {"tab": r"\u000b", "line": "", "single": "'", "double": r"\""}[name], "json.json5"
-        edits.append(Edit(*match.span(), *edit))
+            rules.add("json.nul")
+            return r"\\x00"
+        rules.add(_RULE_OF_HIT[name])
+        if name == "surrogate":
+            return f"\\{found}"
+        if name == "control":
+            return f"\\u{ord(found):04x}"
+        if name == "byte":  # `surrogateescape` keeps the byte 0x80 as U+DC80
+            return rf"\\x{ord(found) - 0xDC00:02x}"
+        if name == "hex":
+            return rf"\u00{found[2:]}"
+        return {"tab": r"\u000b", "line": "", "single": "'", "double": r"\""}[name]
+
+    body = (_JSON5_HIT if json5 else _STRICT_HIT).sub(repaired, text[start + 1 : end - 1])
     if text[start] == "'":
-        edits = [Edit(start, start + 1, '"', "json.json5"), *edits, Edit(end - 1, end, '"', "json.json5")]
-    return edits
+        rules.add("json.json5")
+    return Edit(start, end, f'"{body}"', tuple(rules)) if rules else None
 
 
-def _scalar_edits(text: str, kind: int, start: int, end: int, *, json5: bool) -> list[Edit]:
-    """List what a number, a word or a bare key needs."""
+def _scalar_edit(text: str, kind: int, start: int, end: int, *, json5: bool) -> Edit | None:
+    """Say what a number, a word or a bare key needs; None where that is nothing."""
     token = text[start:end]
     if kind == KEY:
-        return [Edit(start, end, f'"{token}"', "json.json5")]
+        return Edit(start, end, f'"{token}"', ("json.json5",))
     if kind == WORD:
-        return [Edit(start, end, f'"{token.removeprefix("+")}"', "json.nonfinite")]
+        return Edit(start, end, f'"{token.removeprefix("+")}"', ("json.nonfinite",))
     plain = _plain_number(token) if json5 else token
     rule = number_rule(plain)
     if rule == "json.number":
-        return [Edit(start, end, f'"{plain}"', rule)]
+        return Edit(start, end, f'"{plain}"', (rule,))
     if rule == "json.negzero":
-        return [Edit(start, end, plain.removeprefix("-"), rule)]
-    return [Edit(start, end, plain, "json.json5")] if plain != token else []
+        return Edit(start, end, plain.removeprefix("-"), (rule,))
+    return Edit(start, end, plain, ("json.json5",)) if plain != token else None
 
 
 def _plain_number(token: str) -> str:
@@ -160,24 +182,25 @@ def _plain_number(token: str) -> str:
     return f"{sign}{whole or 0}.{rest if rest[:1].isdigit() else '0' + rest}"
 
 
-def _gap_edits(text: str, start: int, end: int, *, closes: bool) -> list[Edit]:
-    """List what JSON5 has between two tokens and JSON has not; before a `CLOSE` that is the comma, too."""
+def _gap_edit(text: str, start: int, end: int, *, closes: bool) -> Edit | None:
+    """Say what is to be done to that which JSON5 has between two tokens; before a `CLOSE` it may have a comma."""
     gap = json_scan.GAP5.sub(" ", text[start:end])
     if closes:
         gap = gap.replace(",", "")
-    return [Edit(start, end, gap, "json.json5")] if gap != text[start:end] else []
+    return Edit(start, end, gap, ("json.json5",)) if gap != text[start:end] else None
 
 
-def _applied(text: str, start: int, end: int, edits: list[Edit]) -> tuple[str, set[str]]:
-    """Apply edits within a part of the text; one that lies inside another's span falls away with it."""
+def _applied(text: str, end: int, edits: list[Edit]) -> tuple[str, set[str]]:
+    """Apply edits to the text up to `end`; one that lies inside another's span falls away with it."""
     parts: list[str] = []
-    rules = set()
+    rules: set[str] = set()
+    position = 0
     for edit in sorted(edits, key=lambda edit: (edit.start, -edit.end)):
-        if edit.start >= start:
-            parts += text[start : edit.start], edit.text
-            start = edit.end
-            rules.add(edit.rule)
-    parts.append(text[start:end])
+        if edit.start >= position:
+            parts += text[position : edit.start], edit.text
+            position = edit.end
+            rules.update(edit.rules)
+    parts.append(text[position:end])
     return "".join(parts), rules
 
 
@@ -198,40 +221,41 @@ def repair(text: str, *, json5: bool = False) -> Repaired:
     stack: list[tuple[list[int], dict[str, int]]] = []
     position = 0
     for kind, start, end in tokens(text, json5=json5):
-        found: list[Edit] = []
-        if json5:
-            edits += _gap_edits(text, position, start, closes=kind == CLOSE)
+        edit = None
+        if json5 and (gap := _gap_edit(text, position, start, closes=kind == CLOSE)):
+            edits.append(gap)
         position = end
         if kind == STRING or (kind == KEY and text[start] in "\"'"):
             if suspect:
-                found = _string_edits(text, start, end, json5=json5)
+                edit = _string_edit(text, start, end, json5=json5)
         elif kind in (NUMBER, WORD, KEY):
-            found = _scalar_edits(text, kind, start, end, json5=json5)
+            edit = _scalar_edit(text, kind, start, end, json5=json5)
         elif kind == OPEN:
             stack.append(([], {}))
         elif kind == CLOSE:
             stack.pop()
-        edits += found
+        if edit:
+            edits.append(edit)
         if kind == KEY:
             # Compared as `jsonb` will see them: after the repair, and without regard to how they are spelled.
-            key = _applied(text, start, end, found)[0] if found else text[start:end]
+            name = unescape((edit.text if edit else text[start:end])[1:-1])
             starts, members = stack[-1]
             starts.append(start)
-            name = unescape(key[1:-1])
             if name in members:
                 earlier = members[name]
-                edits.append(Edit(starts[earlier], starts[earlier + 1], "", "json.duplicate"))
+                edits.append(Edit(starts[earlier], starts[earlier + 1], "", ("json.duplicate",)))
             members[name] = len(starts) - 1
     rest = text[position:]
     blank = json_scan.BLANK5.match(rest) if json5 else None
     if blank is not None and blank.end() == len(rest):
-        edits += _gap_edits(text, position, len(text), closes=False)
+        if gap := _gap_edit(text, position, len(text), closes=False):
+            edits.append(gap)
         rest = ""
     if not rest.strip(BLANK):
         position, rest = len(text), ""
     if not edits:
         return Repaired(text[:position], (), rest)
-    repaired, rules = _applied(text, 0, position, edits)
+    repaired, rules = _applied(text, position, edits)
     return Repaired(repaired, tuple(rule for rule in RULES if rule in rules), rest)
 
 
@@ -263,11 +287,15 @@ def size_excess(text: str) -> str | None:
             padded = True
             length = end - start
             digits = (length + 3) // 4 + (0 if text[start:end].isdigit() else 2)
-            size += -(-(6 + 2 * digits + (2 if length > 60 or "e" in text[start:end].lower() else 0)) // 4) * 4
+            size += (
+                -(-(6 + 2 * digits + (2 if length > 60 or "e" in text[start:end].lower() else 0)) // 4) * 4
+            )
         elif kind == OPEN:
             nested = len(counts) > 1  # the outermost container has a header of 4 bytes, but is no member
             padded = padded or nested
             size += 4 * nested
             counts.append(0)
     size += 4 * (text.lstrip(BLANK)[0] not in "[{") + 3 * strings * padded
-    return f"It takes {size} bytes as jsonb, of {MAX_JSONB_BYTES} allowed." if size > MAX_JSONB_BYTES else None
+    return (
+        f"It takes {size} bytes as jsonb, of {MAX_JSONB_BYTES} allowed." if size > MAX_JSONB_BYTES else None
+    )

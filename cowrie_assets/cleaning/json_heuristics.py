@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from cowrie_assets.cleaning.json_exact import Repaired, repair
-from cowrie_assets.cleaning.json_scan import (
+from .json_exact import Repaired, repair
+from .json_scan import (
     BLANK,
     CLOSE,
     IS_STRING,
@@ -164,7 +164,9 @@ def recover(text: str) -> Repaired | None:
     """
     found = _accepted(text, json5=True)
     if found is not None:
-        return Repaired(found.text, ("json.json5", *(rule for rule in found.rules if rule != "json.json5")), "")
+        return Repaired(
+            found.text, ("json.json5", *(rule for rule in found.rules if rule != "json.json5")), ""
+        )
     unpadded = text.rstrip("\0")
     for rule, guess in _GUESSES:
         candidate = guess(unpadded)

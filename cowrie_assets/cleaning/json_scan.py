@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from cowrie_assets.errors import CowrieError
+from ..errors import CowrieError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +43,7 @@ _COMMENT = r"//[^\n\r\u2028\u2029]*+|/\*(?s:.*?)\*/"
 _SPACE5 = rf"(?:[ \t\n\r{_ODD_SPACE}]|{_COMMENT})*+"
 _ESCAPE5 = rf"\\(?:[\"'\\/bfnrtv\n\u2028\u2029]|\r\n?|0(?![0-9])|x{_HEX}{{2}}|u{_HEX}{{4}})"
 _STRING5 = rf"\"[^\"\\]*+(?:{_ESCAPE5}[^\"\\]*+)*+\"|'[^'\\]*+(?:{_ESCAPE5}[^'\\]*+)*+'"
-_NUMBER5 = (
-    rf"[+-]?(?:0[xX]{_HEX}{{1,3500}}+|(?:(?:0|[1-9][0-9]*+)(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+)(?![\w$.])"
-)
+_NUMBER5 = rf"[+-]?(?:0[xX]{_HEX}{{1,3500}}+|(?:(?:0|[1-9][0-9]*+)(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+)(?![\w$.])"
 _NAME5 = "[A-Za-z_$\u0080-\ud7ff\ue000-\U0010ffff][A-Za-z0-9_$\u0080-\ud7ff\ue000-\U0010ffff]*+"
 _WORD5 = r"[+-]?(?i:infinity|inf|nan|qnan|snan)\b"
 

@@ -10,7 +10,7 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from cowrie_assets.cleaning.json_scan import CLOSE, KEY, NUMBER, OPEN, STRING, Token, tokens, unescape
+from .json_scan import CLOSE, KEY, NUMBER, OPEN, STRING, Token, tokens, unescape
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -186,7 +186,8 @@ def _leased(data_dir: Path) -> _Lock:
             )
         if os.geteuid() == 0 and data_dir.stat().st_uid == 0:  # PostgreSQL refuses to run as root
             account = supervisor.service_account()
-            os.chown(data_dir, account.pw_uid, account.pw_gid)
+            for path in (data_dir, *data_dir.rglob("*")):  # it has content when root restored it
+                os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
         return _Lock(data_dir / supervisor.LEASE_LOCK).take(fcntl.LOCK_SH)
     except PermissionError as error:
         raise _foreign(data_dir) from error
@@ -246,9 +247,9 @@ def _start(data_dir: Path, lock: _Lock) -> None:
     except subprocess.TimeoutExpired:
         answer = f"It gave no answer for {_WAIT_SECONDS:.0f} s."
     if answer != supervisor.READY:
-        tail = log_path.read_bytes()[begin:].decode(errors="replace").split("\n")
-        lines = " | ".join(line.strip() for line in tail if line.strip())[-1000:]
+        lines = log_path.read_bytes()[begin:].decode(errors="replace").splitlines()
+        tail = " | ".join(line.strip() for line in lines[-8:] if line.strip())
         raise TargetError(
             f"The embedded server on {data_dir} did not start. {answer or 'Its supervisor was ended.'}",
-            hint=f"Remedy and start again; {log_path} ends with: {lines}" if lines else None,
+            hint=f"Mend that and run the command again. {log_path} ends with: {tail}" if tail else None,
         )

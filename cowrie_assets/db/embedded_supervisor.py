@@ -116,10 +116,9 @@ def _prctl(*arguments: int) -> None:
 
 def _permitted() -> int:
     """The capabilities that this process may use, as bits (those numbered below 32); 0 outside Linux."""
-    if sys.platform != "linux":
-        return 0
     sets = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; the same for 32 and above
-    ctypes.CDLL(None).capget(_CAPABILITY_HEADER, sets)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).capget(_CAPABILITY_HEADER, sets)
     return int(struct.unpack_from("=6I", sets)[1])
 
 
@@ -159,8 +158,8 @@ def act_as(account: pwd.struct_passwd, data_dir: Path, postgres: Path) -> None:
                 _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, needed.bit_length() - 1)
             return
     raise FailedError(
-        f"PostgreSQL refuses to run as root, and user {account.pw_name} cannot enter {data_dir} or {postgres}:"
-        " choose a data directory and a Python environment outside private folders, or be an ordinary user."
+        f"PostgreSQL refuses to run as root, and user {account.pw_name} cannot enter {data_dir} or {postgres}"
+        ": choose a data directory and a Python environment outside private folders, or be an ordinary user."
     )
 
 
@@ -189,7 +188,7 @@ class _Supervisor:
         deadline = time.monotonic() + STOP_SECONDS + CRASH_SECONDS
         asked = False
         while not try_lock(self.server, fcntl.LOCK_EX):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
+            with contextlib.suppress(OSError, ValueError, IndexError):  # it has just ended by itself
                 if not asked:  # the held lock shows that the recorded process number is not a stale one
                     os.kill(int((self.cluster / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
             asked = True
@@ -278,11 +277,11 @@ class _Supervisor:
         if len(os.fsencode(here)) <= _SOCKET_DIR_BYTES and "," not in str(here):  # libpq splits at commas
             here.mkdir(mode=0o700)
             return here
-        there = Path(tempfile.mkdtemp(prefix="cowrie-"))
-        here.symlink_to(there)
-        if len(os.fsencode(there)) > _SOCKET_DIR_BYTES:
-            raise FailedError(f"The path {there} is too long for a socket: set TMPDIR to a shorter one.")
-        return there
+        temporary = tempfile.gettempdir()
+        if len(os.fsencode(temporary)) + len("/cowrie-12345678") > _SOCKET_DIR_BYTES:
+            raise FailedError(f"The paths {here} and {temporary} are too long for a socket: set TMPDIR.")
+        here.symlink_to(tempfile.mkdtemp(prefix="cowrie-"))
+        return here.readlink()
 
     def _remove_sockets(self) -> None:
         here = self.data_dir / "socket"
@@ -340,7 +339,7 @@ def main(data_dir: Path, install: Path, supervisor_lock: int) -> None:
         supervisor.start()
         _answer(READY)
         supervisor.watch()
-    except (FailedError, OSError) as error:
+    except (FailedError, OSError, KeyError) as error:  # KeyError: PostgreSQL needs a user who has a name
         _answer(str(error))
     finally:
         # From here on a new client starts a supervisor of its own, which awaits this one's server.

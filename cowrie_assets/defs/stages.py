@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from ..catalog import OTHER_TABLES, UNDATED
 from ..errors import CowrieError
@@ -39,6 +40,7 @@ class StageConfig(dg.Config):
     """Options of a stage's run."""
 
     force: bool = False
+    tables: list[str] = Field(default=[], description="Of `undated` and `other_tables`, only these; empty for all.")
 
 
 @dataclass
@@ -80,10 +82,11 @@ def _cleaned(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_i
 
 
 def _postgres(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str) -> Iterator[tuple[str, Outcome]]:
-    pipeline.prepare()
-    for key in keys:
-        loaded = pipeline.load(table, key, run_id, force=force)
-        yield key, Outcome({"rows": loaded.loaded, "set_aside": loaded.quarantined, "made": loaded.made})
+    with pipeline.locked():
+        pipeline.prepare()
+        for key in keys:
+            loaded = pipeline.load(table, key, run_id, force=force)
+            yield key, Outcome({"rows": loaded.loaded, "set_aside": loaded.quarantined, "made": loaded.made})
 
 
 def _validation(
@@ -149,9 +152,11 @@ def _asset(
         keys = list(context.partition_keys) if partitioned else []
         total, faults, per_table = 0, [], {}
         done: list[tuple[str, dict[str, Any]]] = []
+        line = pipeline()
         try:
-            line = pipeline()
             for table, selected in line.tables_of(unit, keys):
+                if config.tables and table not in config.tables:
+                    continue
                 for partition, outcome in WORK[stage](line, table, selected, config.force, context.run_id):
                     total += outcome.metadata.get("rows", outcome.metadata.get("source", 0)) or 0
                     faults += outcome.faults
@@ -164,6 +169,8 @@ def _asset(
                 # Without these events no partition of a failed range would count as materialized.
                 context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
             raise dg.Failure(str(error), allow_retries=error.exit_code == 3) from None
+        finally:
+            line.close()
         for partition, metadata in done:
             context.add_asset_metadata(metadata, asset_key=key, partition_key=partition)
         results = []

@@ -158,7 +158,13 @@ def _try_lock(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
 def _holder(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
     row = connection.execute(
         "SELECT a.pid, to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS') FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-        " WHERE l.locktype = 'advisory' AND l.granted AND (l.classid::bigint << 32 | l.objid::bigint) = %s",
+        " WHERE l.locktype = 'advisory' AND l.granted AND"
+        " l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (l.classid::bigint << 32 | l.objid::bigint) = %s",
         (LOCK_KEY,),
     ).fetchone()
     return f" (server process {row[0]}, since {row[1]} UTC)" if row else ""
+
+
+def migration_running(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    """Whether some session holds the advisory lock of this database now."""
+    return bool(_holder(connection))

@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.plan (
     format integer NOT NULL,
     plan_id text NOT NULL,
     plan jsonb NOT NULL,
+    created text[] NOT NULL DEFAULT '{}',
     pinned_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
 );

@@ -65,7 +65,7 @@ def load_partition(
     """See that a cleaned partition is in the target.
 
     Args:
-        connect: opens a connection; called again after a transient failure.
+        connect: gives an open connection outside any transaction; called again after a transient failure.
         plan: the plan the target is pinned to.
         store: where the cleaned files lie.
         table: table name.
@@ -83,7 +83,8 @@ def load_partition(
         raise StagingError(f"Partition {key} of {table} is not cleaned.", hint=f"Materialise cleaned/{table} for it first.")
 
     def once() -> Loaded:
-        with connect() as connection, connection.transaction():
+        connection = connect()
+        with connection.transaction():
             return _Load(connection, plan.tables[table], store, cleaned, run_id).run(force, progress)
 
     return retried(once, f"Loading partition {key} of {table} failed")
@@ -112,33 +113,10 @@ class _Load:
         if row[0] == self.cleaned.inputs and not force:
             return Loaded(self.cleaned.table, self.cleaned.partition, row[1], row[2], row[3], row[4], made=False)
         if row[0] is not None:
-            self._remove(row[2], row[5], row[6])
+            remove_rows(self.connection, self.table, row[2], row[5], row[6])
         ledger.forget(self.connection, self.cleaned.table, self.cleaned.partition)
         refused = self._copy(progress)
         return self._record(refused)
-
-    def _remove(self, loaded: int, key_ids: str | None, keys: Sequence[str] | None) -> None:
-        """Delete the rows that this partition's last load put in, and no others."""
-        name = quoted(self.table.name)
-        if self.table.serial:
-            column = quoted(self.table.serial)
-            sql = (
-                f"DELETE FROM {name} t USING unnest(%s::int8multirange) r"  # noqa: S608 - quoted
-                f" WHERE t.{column} >= lower(r) AND t.{column} < upper(r)"
-            )
-            self.connection.execute(sql.encode(), (key_ids or "{}",))
-        elif self.table.key:
-            sql = f"DELETE FROM {name} t USING unnest(%s::text[]) k WHERE {_key_sql(self.table)} = k"  # noqa: S608
-            self.connection.execute(sql.encode(), (list(keys or ()),))
-        else:
-            count = self.connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()  # noqa: S608
-            if count and count[0] != loaded:
-                raise LoadError(
-                    f"Table {self.table.name} has no key and holds {count[0]:,} rows, {loaded:,} of them ours: they cannot be"
-                    " told apart.",
-                    hint="Move the others away, then start it again.",
-                )
-            self.connection.execute(f"DELETE FROM {name}".encode())  # noqa: S608
 
     def _copy(self, progress: Callable[[int], None] | None) -> list[Refused]:
         refused: list[Refused] = []
@@ -230,6 +208,32 @@ class _Load:
                         )
                     )
         ledger.set_aside(self.connection, self.cleaned.table, self.cleaned.partition, self.run_id, rows)
+
+
+def remove_rows(
+    connection: Connection, table: Table, loaded: int, key_ids: str | None, keys: Sequence[str] | None
+) -> None:
+    """Delete the rows that a partition's last load put in, and no others; LoadError where they cannot be told apart."""
+    name = quoted(table.name)
+    if table.serial:
+        column = quoted(table.serial)
+        sql = (
+            f"DELETE FROM {name} t USING unnest(%s::int8multirange) r"
+            f" WHERE t.{column} >= lower(r) AND t.{column} < upper(r)"
+        )
+        connection.execute(sql.encode(), (key_ids or "{}",))
+    elif table.key:
+        sql = f"DELETE FROM {name} t USING unnest(%s::text[]) k WHERE {_key_sql(table)} = k"
+        connection.execute(sql.encode(), (list(keys or ()),))
+    else:
+        count = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
+        if count and count[0] != loaded:
+            raise LoadError(
+                f"Table {table.name} has no key and holds {count[0]:,} rows, {loaded:,} of them ours: they cannot be"
+                " told apart.",
+                hint="Move the others away, then start it again.",
+            )
+        connection.execute(f"DELETE FROM {name}".encode())
 
 
 def _all_indexes(table: Table) -> list[Index]:

@@ -127,6 +127,8 @@ def prepare_target(connection: Connection, plan: Plan, *, append: bool) -> Prepa
             created = tuple(n for n in tables if n not in existing)
             for name in created:
                 connection.execute(create_table(tables[name]).encode())
+            if created:
+                connection.execute("UPDATE cowrie_migration.plan SET created = created || %s::text[]", (list(created),))
     except psycopg.Error as error:
         raise translate(error, "Preparing the target failed") from error
     return Prepared(label, created, existing)

@@ -1,0 +1,75 @@
+"""The entry point: the command group, and how errors and interrupts become exit codes.
+
+Belongs here: registering commands, exit codes. Not here: what a command does (its own module).
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from .. import __version__
+from ..errors import CowrieError
+from . import inspect, maintain, migrate, show
+
+INTERRUPTED = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="cowrie-assets")
+def cli() -> None:
+    """Migrate a Cowrie processor's SQLite database to PostgreSQL, every row accounted for.
+
+    Settings come from options, then the environment (COWRIE_SQLITE_PATH, COWRIE_POSTGRES_URL, COWRIE_STAGING_URL,
+    COWRIE_PARTITION_GRAIN, COWRIE_START_DATE, COWRIE_END_DATE), then sensors.toml, then the embedded PostgreSQL.
+
+    Exit codes: 0 done and nothing differs; 1 a difference or a budget passed; 2 usage, settings, source or target cannot
+    be used; 3 interrupted or failed on the way: started again, it continues.
+    """
+
+
+for command in (
+    inspect.inspect,
+    inspect.plan,
+    migrate.migrate,
+    migrate.demo,
+    show.status,
+    show.verify,
+    show.report,
+    show.quarantine,
+    maintain.reset,
+    maintain.clean,
+    maintain.psql,
+):
+    cli.add_command(command)
+
+
+def _terminated(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = cli.main(args=arguments, prog_name="cowrie-assets", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except CowrieError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted. Start it again: what is complete is kept.", err=True)
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""`migrate` and `demo`: the whole migration through Dagster, with a bar a stage and a short table at the end.
+
+Belongs here: these two commands. Not here: what is run (`defs/run.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import click
+
+from ..demo import make_demo
+from ..errors import DifferenceError, LoadError, PlanError, SettingsError, TargetError
+from ..pipeline import STAGES, Pipeline
+from ..reporting.ledger import read_ledger
+from ..settings import Settings
+from .inspect import STAGING_SHARE, free_space
+from .options import Day, database_options, json_option, settings_from
+from .output import StageBars, gigabytes, print_json, print_table
+from .summary import ledger_json, print_summary
+
+
+@click.command()
+@database_options
+@click.option("--tables", metavar="NAMES", default="", help="Only these tables, with commas.")
+@click.option("--from", "first", type=Day(), help="First day; whole partitions are selected.")
+@click.option("--to", "last", type=Day(), help="Last day, inclusive.")
+@click.option("--dry-run", is_flag=True, help="Stage and analyse; show every rule that would apply. No target needed.")
+@click.option("--force", is_flag=True, help="Do it again though nothing changed.")
+@click.option("--finish", "finish_anyway", is_flag=True, help="Build indexes though partitions are missing.")
+@click.option("--append", is_flag=True, help="Accept a target that already holds other rows.")
+@click.option("--max-quarantine", type=click.IntRange(min=0), help="More rows set aside than this end in exit code 1.")
+@json_option
+def migrate(
+    source: str | None,
+    target: str | None,
+    staging: str | None,
+    tables: str,
+    first: date | None,
+    last: date | None,
+    dry_run: bool,
+    force: bool,
+    finish_anyway: bool,
+    append: bool,
+    max_quarantine: int | None,
+    as_json: bool,
+) -> None:
+    """Migrate the source to the target. Run again, it continues; what is complete and unchanged is skipped."""
+    settings = settings_from(source, target, staging).with_overrides(append=append or None)
+    names = tuple(dict.fromkeys(t.strip() for t in tables.split(",") if t.strip()))
+    run(
+        settings,
+        names,
+        (first, last),
+        dry_run=dry_run,
+        force=force,
+        finish_anyway=finish_anyway,
+        max_quarantine=max_quarantine,
+        as_json=as_json,
+    )
+
+
+@click.command()
+@database_options
+@click.option("--events", type=click.IntRange(min=500), default=200_000, show_default=True, help="Events of the demo source.")
+def demo(source: str | None, target: str | None, staging: str | None, events: int) -> None:
+    """Migrate a generated Cowrie database, or your own, and say where the result lies."""
+    settings = settings_from(source, target, staging)
+    if settings.source is None:
+        path = settings.home / f"demo-{events}.sqlite"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A fixed last day, so that the same demo gives the same rows on every day.
+        made = make_demo(path, events=events, last_day=date(2026, 10, 31))
+        settings = settings.with_overrides(source=str(path))
+        click.echo(f"Demo source {path}: {made.rows['raw_events']:,} events, {sum(made.dirty.values())} dirty rows.\n")
+    run(settings)
+    click.echo(f"\nThe report: {settings.home / 'report' / 'migration.html'}")
+    click.echo(f"The target: {settings.target_label}")
+    click.echo(f"Open psql:  cowrie-assets psql{_target_words(settings)}")
+    click.echo(f"Open UI:    COWRIE_SQLITE_PATH={settings.source} DAGSTER_HOME=$PWD dagster dev -w workspace.yaml")
+
+
+def _target_words(settings: Settings) -> str:
+    # The URL itself may hold a password.
+    return " --target \"$COWRIE_POSTGRES_URL\"" if settings.target else ""
+
+
+def run(
+    settings: Settings,
+    tables: tuple[str, ...] = (),
+    days: tuple[date | None, date | None] = (None, None),
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    finish_anyway: bool = False,
+    max_quarantine: int | None = None,
+    as_json: bool = False,
+) -> None:
+    """Run the migration and print its summary; errors as their types say."""
+    from ..defs.run import Selection, run_migration, selected_keys
+
+    pipeline = Pipeline(settings)
+    bars = StageBars({})
+    if not as_json and pipeline.stored_plan() is None:
+        with bars.shown():
+            pipeline.progress = bars
+            plan = pipeline.plan
+    else:
+        plan = pipeline.plan
+    pipeline.checked_source()
+    unknown = sorted(set(tables) - set(plan.tables))
+    if unknown:
+        raise SettingsError(f"--tables: the source has no table {', '.join(unknown)}.", hint="See cowrie-assets inspect.")
+    whole = days == (None, None)
+    keys = selected_keys(pipeline, tables) if whole else plan.windows.select(*days)
+    if not whole and not selected_keys(pipeline, tables):
+        raise PlanError("--from and --to select windows; none of the chosen tables is dated.", hint="Leave them out.")
+    selection = Selection(tables, keys, whole, force, finish_anyway, ("staging", "quality") if dry_run else STAGES)
+    bars = StageBars(dict.fromkeys(selection.stages, _rows(pipeline, selection.tables, keys, whole)))
+    check_space(pipeline)
+    started = datetime.now(UTC)
+    if dry_run:
+        pipeline.progress = bars if not as_json else pipeline.progress
+        with bars.shown():
+            result = run_migration(pipeline, selection)
+        if not result.success:
+            raise LoadError(result.error or "The dry run failed.", hint="Start it again: what is complete is kept.")
+        _print_dry_run(pipeline, as_json)
+        return
+    with pipeline.locked(wait=0):
+        pipeline.prepare()
+        if not as_json:
+            pipeline.progress = bars
+            with bars.shown():
+                result = run_migration(pipeline, selection)
+        else:
+            result = run_migration(pipeline, selection)
+        with pipeline.connect() as connection:
+            ledger = read_ledger(connection, plan)
+    if not result.success:
+        raise LoadError(result.error or "The run failed.", hint="Start it again: what is complete is kept.")
+    if as_json:
+        print_json(ledger_json(ledger) | {"run_id": result.run_id, "failed_checks": list(result.failed_checks)})
+    else:
+        click.echo("")
+        print_summary(ledger)
+        click.echo(f"\n{ledger.verdict}: {ledger.reason}. Took {(datetime.now(UTC) - started).total_seconds():.0f} s.")
+    set_aside = sum(t.set_aside for t in ledger.tables)
+    if ledger.verdict == "FAIL":
+        raise DifferenceError("Source and target differ.", hint="See cowrie-assets verify and the report.")
+    if max_quarantine is not None and set_aside > max_quarantine:
+        raise DifferenceError(
+            f"{set_aside:,} rows were set aside, more than --max-quarantine {max_quarantine:,} allows.",
+            hint="See cowrie-assets quarantine.",
+        )
+
+
+def _rows(pipeline: Pipeline, tables: tuple[str, ...], keys: tuple[str, ...], whole: bool) -> int:
+    total = 0
+    for name, table in pipeline.plan.tables.items():
+        if tables and name not in tables:
+            continue
+        total += table.rows if whole else sum(table.slice(k).rows for k in keys)
+    return total
+
+
+def check_space(pipeline: Pipeline) -> None:
+    """TargetError before the first row moves where staging has too little room."""
+    if not pipeline.store.is_local:
+        return
+    source = pipeline.settings.require_source()
+    needed = int(source.stat().st_size * STAGING_SHARE)
+    present = pipeline.store.size()
+    free = free_space(Path(pipeline.store.root))
+    if needed - present > free:
+        raise TargetError(
+            f"Staging in {pipeline.store.root} needs about {gigabytes(needed - present)}, {gigabytes(free)} are free.",
+            hint="Free space, or set COWRIE_STAGING_URL to a larger disk.",
+        )
+
+
+def _print_dry_run(pipeline: Pipeline, as_json: bool) -> None:
+    from ..quality.analyse import read_profile
+
+    counts: Counter[tuple[str, str, str]] = Counter()
+    examples: dict[tuple[str, str, str], list[int]] = {}
+    for table, key in pipeline.plan.units():
+        profile = read_profile(pipeline.store, table, key)
+        for found in profile.findings if profile else ():
+            place = (table, found["column"], found["code"])
+            counts[place] += found["count"]
+            examples[place] = (examples.get(place, []) + found["examples"])[:5]
+    rows = [(*place, counts[place], ", ".join(map(str, examples[place]))) for place in sorted(counts)]
+    if as_json:
+        names = ("table", "column", "rule", "count", "examples")
+        print_json([dict(zip(names, (*row[:4], examples[row[:3]]), strict=True)) for row in rows])
+        return
+    print_table("\nWhat would be changed or set aside", ("table", "column", "rule", "cells or rows", "rowids"), rows)
+    click.echo("A rule without a column sets the row aside. Nothing was written to a target.")

@@ -1,0 +1,155 @@
+"""`status`, `verify`, `report`, `quarantine`: what the ledger says, and proving it again.
+
+Belongs here: these four commands; none imports Dagster. Not here: the proof (`validation/`).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import DifferenceError, TargetError
+from ..loading import ledger as target_ledger
+from ..loading.connection import migration_running
+from ..pipeline import Pipeline
+from ..reporting.ledger import iter_quarantine, read_ledger
+from ..reporting.migration import write_report
+from ..reporting.text import inert
+from .options import database_options, json_option, settings_from, staging_option, target_option
+from .output import print_json, print_table
+from .summary import ledger_json, print_summary
+
+
+@click.command()
+@target_option
+@staging_option
+@json_option
+def status(target: str | None, staging: str | None, as_json: bool) -> None:
+    """Show the progress of the migration in the target, while it runs too."""
+    pipeline = Pipeline(settings_from(None, target, staging))
+    with pipeline.connect() as connection:
+        plan = target_ledger.pinned(connection)
+        running = migration_running(connection)
+        if plan is None:
+            if as_json:
+                print_json({"migration": None, "running": running})
+            else:
+                click.echo(f"{pipeline.settings.target_label} holds no migration yet. Next: cowrie-assets migrate")
+            return
+        ledger = read_ledger(connection, plan)
+    planned = sum(t.rows for t in plan.tables.values())
+    moved = sum(t.loaded + t.set_aside for t in ledger.tables)
+    if as_json:
+        print_json(ledger_json(ledger) | {"running": running, "planned_rows": planned, "moved_rows": moved})
+        return
+    print_summary(ledger)
+    share = 100 * moved / planned if planned else 100.0
+    state = "running" if running else "not running"
+    click.echo(f"\n{moved:,} of {planned:,} planned rows are in place ({share:.1f} %); a migration is {state}.")
+    click.echo(f"{ledger.verdict}: {ledger.reason}")
+
+
+@click.command()
+@database_options
+@click.option("--counts-only", is_flag=True, help="Prove row counts only (what this version proves in any case).")
+@json_option
+def verify(source: str | None, target: str | None, staging: str | None, counts_only: bool, as_json: bool) -> None:
+    """Prove the row equation of every loaded partition afresh from source and target. Needs no Dagster."""
+    pipeline = Pipeline(settings_from(source, target, staging))
+    pipeline.checked_source()
+    with pipeline.connect() as connection:
+        plan = target_ledger.pinned(connection)
+    if plan is None:
+        raise TargetError("The target holds no migration to verify.", hint="Run cowrie-assets migrate.")
+    results = []
+    for table in (*pipeline.plan.dated, *pipeline.plan.others):
+        results += pipeline.validate(table, list(pipeline.plan.partitions(table)))
+    totals = pipeline.totals()
+    with pipeline.connect() as connection:
+        ledger = read_ledger(connection, pipeline.plan)
+    faults = [(r.table, r.partition, r.verdict.value, r.detail) for r in results if r.verdict != "PASS"]
+    faults += [(t.table, "all partitions", t.verdict.value, t.detail) for t in totals if t.verdict != "PASS"]
+    later = [(t.table, t.after_plan) for t in totals if t.after_plan]
+    failed = any(f[2] == "FAIL" for f in faults)
+    if as_json:
+        names = ("table", "partition", "verdict", "detail")
+        listed = [dict(zip(names, f, strict=True)) for f in faults]
+        print_json(ledger_json(ledger) | {"proof": "counts", "differences": listed, "after_plan": dict(later)})
+    else:
+        print_summary(ledger)
+        if faults:
+            print_table("\nNot PASS", ("table", "partition", "verdict", "what"), faults[:50])
+        for table, rows in later:
+            click.echo(f"{inert(table)}: {rows:,} newer rows in the source, after the plan: not migrated.")
+        click.echo(f"\nRow counts: {'FAIL' if failed else ledger.verdict}. Cells: NOT CHECKED.")
+    if failed:
+        raise DifferenceError("Source and target differ.", hint="Materialise the partitions named above again.")
+
+
+@click.command()
+@database_options
+def report(source: str | None, target: str | None, staging: str | None) -> None:
+    """Write the report of the whole migration as Markdown and HTML."""
+    written = write_report(Pipeline(settings_from(source, target, staging)))
+    click.echo(f"{written.verdict}\n{written.markdown}\n{written.html}")
+
+
+@click.command()
+@target_option
+@staging_option
+@click.option("--table", help="Only this table.")
+@click.option("--rule", help="Only this rule.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default="table", show_default=True, help="Output form."
+)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+def quarantine(
+    target: str | None,
+    staging: str | None,
+    table: str | None,
+    rule: str | None,
+    limit: int | None,
+    form: str,
+    output: Path | None,
+) -> None:
+    """List the rows set aside, with their reason and their original cells."""
+    pipeline = Pipeline(settings_from(None, target, staging))
+    with pipeline.connect() as connection:
+        if target_ledger.pinned(connection) is None:
+            raise TargetError("The target holds no migration.", hint="Run cowrie-assets migrate.")
+        rows = iter_quarantine(connection, table=table, rule=rule, limit=limit)
+        if form == "table":
+            shown = [(r.table, str(r.source_rowid or ""), r.rule, r.detail) for r in rows]
+            if not shown:
+                click.echo("No row was set aside.")
+            else:
+                print_table("", ("table", "rowid", "rule", "what"), shown)
+            return
+        sink: Any = output.open("w", encoding="utf-8", newline="") if output else click.get_text_stream("stdout")
+        try:
+            _write(sink, form, rows)
+        finally:
+            if output:
+                sink.close()
+
+
+def _write(sink: Any, form: str, rows: Any) -> None:
+    names = ("table", "partition", "source_rowid", "rule", "detail", "target_key", "original")
+    if form == "csv":
+        buffer = csv.writer(sink)
+        buffer.writerow(names)
+    for row in rows:
+        values = [getattr(row, n) for n in names]
+        if form == "csv":
+            # Detail and key may hold an attacker's escapes: a spreadsheet or terminal gets them inert.
+            cells = [json.dumps(v) if isinstance(v, dict) else ("" if v is None else inert(str(v))) for v in values]
+            buffer.writerow(cells)
+        else:
+            sink.write(json.dumps(dict(zip(names, values, strict=True))) + "\n")
+
+

@@ -1,0 +1,112 @@
+"""Runs the migration's assets in this process, as the command `migrate` does.
+
+Belongs here: which assets and partitions a run selects. Not here: how it is shown (`cli/`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+
+from ..catalog import OTHER_TABLES, UNDATED
+from ..pipeline import STAGES, Pipeline
+from ..settings import Settings
+from .build import build_defs
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a run does.
+
+    Attributes:
+        tables: names; empty for all.
+        keys: consecutive window keys; empty where no dated table is selected.
+        whole: `undated` and `other_tables` too (False where the user chose days).
+    """
+
+    tables: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    whole: bool = True
+    force: bool = False
+    finish_anyway: bool = False
+    stages: tuple[str, ...] = STAGES
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: the first failed step's message where it failed, and the run's id."""
+
+    run_id: str
+    success: bool
+    error: str | None = None
+    failed_checks: tuple[str, ...] = field(default=())
+
+
+def dagster_instance(settings: Settings) -> dg.DagsterInstance:
+    """The instance of DAGSTER_HOME, else of this folder's dagster.yaml, else one below the settings' home."""
+    if not os.environ.get("DAGSTER_HOME"):
+        home = Path.cwd() if Path("dagster.yaml").exists() else settings.home.absolute() / "dagster"
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+        os.environ["DAGSTER_HOME"] = str(home)
+    return dg.DagsterInstance.get()
+
+
+def run_migration(pipeline: Pipeline, selection: Selection) -> RunResult:
+    """Materialise the selected assets over the selected windows in one run."""
+    plan = pipeline.plan
+    defs = build_defs(pipeline.settings, pipeline=lambda: pipeline)
+    chosen = set(selection.tables or plan.tables)
+    units = [t for t in plan.dated if t in chosen] if selection.keys else []
+    if selection.whole:
+        units += [UNDATED] if chosen & set(plan.dated) else []
+        units += [OTHER_TABLES] if chosen & set(plan.others) else []
+    keys = [dg.AssetKey([stage, unit]) for stage in selection.stages for unit in units]
+    if "postgres" in selection.stages:
+        keys += [dg.AssetKey(["target", n]) for n in ("schema", "finish")] + [dg.AssetKey(["report", "migration"])]
+    tags = {RANGE_START: selection.keys[0], RANGE_END: selection.keys[-1]} if selection.keys else {}
+    stage_config = {"force": selection.force, "tables": list(selection.tables)}
+    ops: dict[str, object] = {f"{s}__{u}": {"config": stage_config} for s in selection.stages for u in units}
+    if "postgres" in selection.stages:
+        ops["target__finish"] = {"config": {"even_if_incomplete": selection.finish_anyway}}
+    with dagster_instance(pipeline.settings) as instance:
+        result = dg.materialize(
+            list(defs.assets or ()),  # type: ignore[arg-type]
+            selection=dg.AssetSelection.assets(*keys),
+            tags=tags,
+            run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            instance=instance,
+            raise_on_error=False,
+        )
+    return RunResult(result.run_id, result.success, _first_failure(result), _failed_checks(result))
+
+
+def _first_failure(result: dg.ExecuteInProcessResult) -> str | None:
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            data = failure.user_failure_data
+            if data is not None and data.description:
+                return data.description
+            return failure.error.message.strip() if failure.error else "a step failed"
+    return None
+
+
+def _failed_checks(result: dg.ExecuteInProcessResult) -> tuple[str, ...]:
+    return tuple(
+        f"{e.asset_key.to_user_string()}: {e.check_name}" for e in result.get_asset_check_evaluations() if not e.passed
+    )
+
+
+def selected_keys(pipeline: Pipeline, tables: Sequence[str]) -> tuple[str, ...]:
+    """All window keys where a dated table is among `tables` (or none is named)."""
+    plan = pipeline.plan
+    wanted = set(tables or plan.dated)
+    return plan.windows.keys if wanted & set(plan.dated) else ()

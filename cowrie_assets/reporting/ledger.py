@@ -1,0 +1,235 @@
+"""What the ledger and the target's own catalog say, as the report and the commands show it.
+
+Belongs here: queries, each an aggregate whose answer is bounded by tables, rules and partitions, never by rows. Not
+here: writing the ledger (`loading/ledger.py`), proving (`validation/`), layout (`migration.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..catalog import TABLES
+from ..errors import TargetError
+from ..loading import ledger
+from ..loading.ddl import key_name, short
+from ..loading.target import target_tables
+from ..planning.plan import Plan
+from ..validation.counts import TableTotal, Verdict
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+EXAMPLES = 3
+"""Rows named for each rule."""
+DETAIL_LENGTH = 300
+"""Characters of a row's detail that leave the server: it may quote a cell of any length."""
+
+
+@dataclass(frozen=True)
+class TableSum:
+    """A table's sums over its partitions; rows of the source are those of the loaded partitions."""
+
+    table: str
+    partitions: int
+    loaded_partitions: int
+    source: int
+    loaded: int
+    set_aside: int
+    repaired: int
+    passed: int
+    failed: int
+    proof: str | None
+
+    @property
+    def verified(self) -> int:
+        """Partitions that a proof ran on."""
+        return self.passed + self.failed
+
+    @property
+    def verdict(self) -> Verdict:
+        """FAIL where a partition fails, PASS where all pass, else NOT CHECKED."""
+        if self.failed:
+            return Verdict.FAIL
+        return Verdict.PASS if self.partitions and self.passed == self.partitions else Verdict.NOT_CHECKED
+
+
+@dataclass(frozen=True)
+class OpenPartition:
+    """A partition that is not proven: not loaded, not verified, or failed."""
+
+    table: str
+    partition: str
+    loaded: bool
+    verdict: Verdict
+    detail: str
+
+
+@dataclass(frozen=True)
+class RuleCount:
+    """How often a rule applied.
+
+    Attributes:
+        column: empty where the rule is about whole rows (the quarantine).
+        examples: the first source rowids as text, or target keys where the source has no rowids.
+        detail: the first row's detail (quarantine only); quotes data, to be shown through `text.inert`.
+    """
+
+    table: str
+    column: str
+    rule: str
+    count: int
+    examples: tuple[str, ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """Cells of a column that the source holds as NULL and that we filled."""
+
+    table: str
+    column: str
+    rule: str
+    cells: int
+
+
+@dataclass(frozen=True)
+class Misbuilt:
+    """An index or constraint that is missing, or that is not as declared."""
+
+    table: str
+    name: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """The target and the plan it was loaded with; `finished` is None until indexes and constraints are built."""
+
+    server: str
+    plan: Plan
+    finished: datetime | None
+
+
+@dataclass(frozen=True)
+class Overall:
+    """The whole migration's verdict, and why in one sentence."""
+
+    verdict: Verdict
+    reason: str
+
+
+def target_state(connection: Connection) -> TargetState:
+    """The target's state; TargetError where no migration has begun on it, PlanError for another ledger format."""
+    plan = ledger.pinned(connection)
+    if plan is None:
+        raise TargetError("The target has no migration's ledger.", hint="Materialise target/schema first.")
+    row = connection.execute("SELECT finished_at, current_setting('server_version') FROM cowrie_migration.plan").fetchone()
+    assert row is not None  # noqa: S101 - it holds the plan
+    return TargetState(row[1], plan, row[0])
+
+
+def table_sums(connection: Connection) -> list[TableSum]:
+    """Every table of the ledger: the catalog's in its order, then the others by name."""
+    order = {name: place for place, name in enumerate(TABLES)}
+    sums = [TableSum(**row) for row in ledger.summary(connection)]
+    return sorted(sums, key=lambda s: (order.get(s.table, len(order)), s.table))
+
+
+def open_partitions(connection: Connection) -> list[OpenPartition]:
+    """The partitions without a PASS."""
+    rows = connection.execute(
+        "SELECT table_name, partition_key, loaded_at IS NOT NULL, verdict, coalesce(detail, '')"
+        " FROM cowrie_migration.partitions WHERE verdict <> 'PASS' OR loaded_at IS NULL ORDER BY 1, 2"
+    )
+    return [OpenPartition(table, key, loaded, Verdict(verdict), detail) for table, key, loaded, verdict, detail in rows]
+
+
+def repairs(connection: Connection) -> list[RuleCount]:
+    """Repaired cells by table, column and rule."""
+    return _by_rule(connection, "repairs", "column_name", "''")
+
+
+def set_aside(connection: Connection) -> list[RuleCount]:
+    """Rows in the quarantine by table and rule."""
+    return _by_rule(connection, "quarantine", "''", f"left(detail, {DETAIL_LENGTH})")
+
+
+def _by_rule(connection: Connection, name: str, column: str, detail: str) -> list[RuleCount]:
+    # One sort, then one pass: the server keeps no more than EXAMPLES rows of a group, however many there are.
+    rows = connection.execute(
+        f"SELECT table_name, col, rule, count(*), array_agg(example ORDER BY n) FILTER (WHERE n <= {EXAMPLES}),"
+        " min(detail) FILTER (WHERE n = 1)"
+        f" FROM (SELECT table_name, {column} AS col, rule, {detail} AS detail,"
+        f" coalesce(source_rowid::text, left(target_key, {DETAIL_LENGTH}), '?') AS example,"
+        f" row_number() OVER (PARTITION BY table_name, {column}, rule ORDER BY source_rowid, target_key) AS n"
+        f" FROM cowrie_migration.{name}) numbered GROUP BY 1, 2, 3 ORDER BY 1, 4 DESC, 2, 3".encode()
+    )
+    return [RuleCount(table, col, rule, count, tuple(first), text or "") for table, col, rule, count, first, text in rows]
+
+
+def derivations(connection: Connection) -> list[Derivation]:
+    """Derived cells by table, column and rule."""
+    rows = connection.execute(
+        "SELECT table_name, column_name, rule, sum((SELECT coalesce(sum(upper(r) - lower(r)), 0)"
+        " FROM unnest(source_rowids) r))::bigint FROM cowrie_migration.derivations GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    )
+    return [Derivation(*row) for row in rows]
+
+
+def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = ()) -> Overall:
+    """FAIL if any partition or total fails, NOT CHECKED if any was not loaded or verified, else PASS."""
+    partitions, failed = sum(s.partitions for s in sums), sum(s.failed for s in sums)
+    waiting = partitions - sum(s.loaded_partitions for s in sums)
+    unverified = partitions - sum(s.verified for s in sums) - waiting
+    wrong = [t.table for t in totals if t.verdict is Verdict.FAIL]
+    faults = [f"{failed:,} of {partitions:,} partitions differ"] if failed else []
+    faults += [f"the total of {', '.join(wrong[:3])}{' and others' if len(wrong) > 3 else ''} is wrong"] if wrong else []
+    if faults:
+        return Overall(Verdict.FAIL, f"{'; '.join(faults)}.")
+    gaps = [f"{waiting:,} of {partitions:,} partitions are not loaded"] if waiting else []
+    gaps += [f"{unverified:,} of {partitions:,} partitions are loaded and not verified"] if unverified else []
+    if not gaps and any(t.verdict is not Verdict.PASS for t in totals):
+        gaps.append("a table's total was not checked")
+    if not partitions:
+        gaps.append("the ledger holds no partition")
+    if gaps:
+        return Overall(Verdict.NOT_CHECKED, f"{'; '.join(gaps)}.")
+    rows, aside = sum(s.loaded for s in sums), sum(s.set_aside for s in sums)
+    return Overall(Verdict.PASS, f"{rows:,} rows are in the target and {aside:,} set aside, and the source has as many.")
+
+
+def not_as_declared(connection: Connection, plan: Plan) -> list[Misbuilt]:
+    """Keys, indexes and foreign keys of the plan that the target lacks or has in another form, by looking."""
+    found = {
+        (table, name): definition
+        for table, name, definition in connection.execute(
+            "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
+        )
+    }
+    foreign = {
+        (table, name): validated
+        for table, name, validated in connection.execute(
+            "SELECT c.relname, k.conname, k.convalidated FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid"
+            " WHERE k.contype = 'f' AND k.connamespace = current_schema()::regnamespace"
+        )
+    }
+    listed = []
+    for table in target_tables(plan).values():
+        names = ([key_name(table)] if table.key else []) + [short(index.name) for index in table.indexes]
+        for name in names:
+            definition = found.get((table.name, name))
+            if definition is None:
+                listed.append(Misbuilt(table.name, name, "missing"))
+            elif "md5(" in definition:
+                listed.append(Misbuilt(table.name, name, "over md5 of the text: a value is too long for a btree"))
+        for key in plan.tables[table.name].foreign_keys if table.name in plan.tables else ():
+            name = short(f"fk_{table.name}_{'_'.join(key.columns)}")
+            if not foreign.get((table.name, name)):
+                state = "not valid: rows without a parent" if (table.name, name) in foreign else "missing"
+                listed.append(Misbuilt(table.name, name, f"foreign key {state}"))
+    return listed
