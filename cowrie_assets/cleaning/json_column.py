@@ -18,50 +18,27 @@ import pyarrow.compute as pc
 from .json_document import Unusable, clean_document
 from .json_exact import PLAIN_LENGTH
 from .json_text import field_texts
+from .outcome import Refusal, Repair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+JsonRepair = Repair
+"""One changed cell, with its new JSON text."""
+
+JsonReject = Refusal
+"""One cell in which nothing was found (`json.unreadable`), or too deep or too large (`json.depth`, `json.size`)."""
+
 # What orjson accepts although `jsonb` refuses or alters it: NUL escapes, -0, exponents of four digits. A number only
 # follows a bracket, a colon, a comma, a blank or nothing, which keeps hashes and ids such as "9e1234" out. The last
-# branch is a blank between a key and its colon, which would hide the key from `_key_marks`.
-_GUARDS: Final = r"\\u0000|(?:^|[\[:,\s])(?:-0|-?[0-9.]+[eE][+-]?[0-9]{4})|\"\s+:"
+# two hide a key from `_key_marks`: a blank before its colon, a backslash as its last character.
+_GUARDS: Final = r"\\u0000|(?:^|[\[:,\s])(?:-0|-?[0-9.]+[eE][+-]?[0-9]{4})|\"\s+:|\\\\\":"
 _SUSPICIOUS: Final = -1
 
 # Rows taken at a time. Measured per million flat payloads of 490 bytes and three fields: 1.73 CPU s, of which orjson
 # 0.6 and the guards 0.6; 2.05 where 200,000 rows are taken at once, since their strings leave the processor's cache.
 _PART: Final = 4096
 _nothing: Final = dict[str, None]().get
-
-
-@dataclass(frozen=True, slots=True)
-class JsonRepair:
-    """One changed cell.
-
-    Attributes:
-        row: its index in the array.
-        rules: the codes of the rules in the order applied.
-        text: the new JSON text.
-    """
-
-    row: int
-    rules: tuple[str, ...]
-    text: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class JsonReject:
-    """One cell that nothing could be found in, or that is too much for `jsonb`.
-
-    Attributes:
-        row: its index in the array.
-        rule: `json.unreadable`, `json.depth` or `json.size`.
-        detail: the reason, in one line, without the cell's content.
-    """
-
-    row: int
-    rule: str
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -96,9 +73,7 @@ def clean_json(cells: pa.BinaryArray, fields: Sequence[str] = ()) -> JsonColumn:
     starts = range(0, max(len(cells), 1), _PART)
     parts = [_clean_part(cells.slice(start, _PART), start, fields, repairs, rejects) for start in starts]
     members = [pa.concat_arrays(arrays) for arrays in zip(*parts, strict=True)]
-    return JsonColumn(
-        _replaced(cells, repairs, rejects), repairs, rejects, dict(zip(fields, members, strict=True))
-    )
+    return JsonColumn(_replaced(cells, repairs, rejects), repairs, rejects, dict(zip(fields, members, strict=True)))
 
 
 def _clean_part(
@@ -139,7 +114,7 @@ def number_as_json(value: float) -> tuple[str, tuple[str, ...]]:
 
 
 def _key_marks(cells: pa.BinaryArray) -> list[int]:
-    """Count `":` in each cell: the end of every key, and what looks like one within a string.
+    r"""Count in each cell every `":` that no backslash precedes: the end of every key, and what looks like one.
 
     `_SUSPICIOUS` instead where a guard matches, or where a cell is long enough for a number that `jsonb` refuses.
     """
@@ -148,13 +123,14 @@ def _key_marks(cells: pa.BinaryArray) -> list[int]:
         return [0] * len(cells)
     bounds = np.frombuffer(offsets, np.int32)[cells.offset : cells.offset + len(cells) + 1]
     content = np.frombuffer(data, np.uint8)[bounds[0] : bounds[-1]]
-    colons = np.flatnonzero(content == ord(":"))
-    marks = np.searchsorted(colons[content[colons - 1] == ord('"')], bounds - bounds[0])
+    marks = np.flatnonzero(content == ord(":"))
+    marks = marks[content[marks - 1] == ord('"')]
+    marks = marks[content[marks - 2] != ord("\\")]
+    counts = np.diff(np.searchsorted(marks, bounds - bounds[0]))
     guarded = pc.match_substring_regex(cells, _GUARDS).fill_null(False).to_numpy(zero_copy_only=False)
-    counts: list[int] = np.where(
-        guarded | (np.diff(bounds) > PLAIN_LENGTH), _SUSPICIOUS, np.diff(marks)
-    ).tolist()
-    return counts
+    counts[guarded | (np.diff(bounds) > PLAIN_LENGTH)] = _SUSPICIOUS
+    listed: list[int] = counts.tolist()
+    return listed
 
 
 def _key_count(value: object) -> int:
@@ -193,9 +169,8 @@ def _replaced(cells: pa.BinaryArray, repairs: list[JsonRepair], rejects: list[Js
         return texts
     mask = np.zeros(len(cells), np.bool_)
     mask[list(changed)] = True
-    return pc.replace_with_mask(
-        texts, pa.array(mask), pa.array([changed[row] for row in sorted(changed)], pa.string())
-    )
+    replacements = pa.array([changed[row] for row in sorted(changed)], pa.string())
+    return pc.replace_with_mask(texts, pa.array(mask), replacements)
 
 
 def _field_array(cells: pa.BinaryArray, name: str, column: list[Any]) -> pa.StringArray:
@@ -203,12 +178,8 @@ def _field_array(cells: pa.BinaryArray, name: str, column: list[Any]) -> pa.Stri
     try:
         return pa.array(column, pa.string())
     except pa.ArrowTypeError:
-        return pa.array(
-            [
-                value
-                if value is None or isinstance(value, str)
-                else field_texts(cells[row].as_py().decode(), [name])[name]
-                for row, value in enumerate(column)
-            ],
-            pa.string(),
-        )
+        printed = [
+            value if isinstance(value, str | None) else field_texts(cells[row].as_py().decode(), (name,))[name]
+            for row, value in enumerate(column)
+        ]
+        return pa.array(printed, pa.string())

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .json_exact import Repaired, repair, size_excess
+from .json_exact import Repaired, repair
 from .json_heuristics import has_members, recover
 from .json_scan import BLANK, JsonDepthError, JsonSyntaxError
+from .json_size import size_excess
 
 
 class Document(NamedTuple):

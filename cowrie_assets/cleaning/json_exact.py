@@ -1,6 +1,6 @@
 r"""The exact repairs: what PostgreSQL's `jsonb` refuses or silently alters, one token at a time.
 
-Belongs here: rules whose outcome is certain, and `jsonb`'s limits. Not here: guesses about malformed documents
+Belongs here: rules whose outcome is certain. Not here: guesses about malformed documents
 (`json_heuristics`). What no rule names stays byte for byte.
 """
 
@@ -9,19 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from . import json_scan
-from .json_scan import (
-    BLANK,
-    CLOSE,
-    KEY,
-    LITERAL,
-    NUMBER,
-    OPEN,
-    STRING,
-    WORD,
-    tokens,
-    unescape,
-)
+from .json_scan import BLANK, BLANK5, CLOSE, GAP5, KEY, NUMBER, OPEN, STRING, WORD, tokens, unescape
 
 RULES: Final = (
     "json.json5",
@@ -44,16 +32,6 @@ MAX_EXPONENT: Final = 1_073_741_822
 
 # No shorter number passes a limit unless its exponent has four digits: 15,000 + 999 < 16,383.
 PLAIN_LENGTH: Final = 15_000
-
-# `jsonb` keeps lengths in 28 bits: 54000 beyond. While it parses, a container's members lie in one allocation that
-# doubles up to 1 GB: XX000 at 2^24 + 1 elements and at 2^23 + 1 pairs (both measured on 15.18 and 18.4).
-MAX_JSONB_BYTES: Final = 2**28 - 1
-MAX_MEMBERS: Final = 2**24
-"""Values in an array; keys and values together in an object."""
-# No shorter text can pass one of these: a member takes two characters, and a character at most six bytes (`0,`).
-SIZE_SAFE: Final = 2**25
-# A field of COPY ends at 1 GB - 1, and CSV may double every byte of the text.
-MAX_TEXT_BYTES: Final = 2**29 - 1
 
 _STRICT_HIT: Final = re.compile(
     r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<nul>u0000)|(?P<surrogate>u[dD][89a-fA-F]..)|.)"
@@ -103,11 +81,7 @@ class Repaired(NamedTuple):
 def number_rule(number: str) -> str | None:
     """Name the rule that a JSON number needs: `json.number`, `json.negzero` or none."""
     negative = number[0] == "-"
-    if (
-        len(number) < PLAIN_LENGTH
-        and not (negative and number[1] == "0")
-        and not _ODD_EXPONENT.search(number)
-    ):
+    if len(number) < PLAIN_LENGTH and not (negative and number[1] == "0") and not _ODD_EXPONENT.search(number):
         return None
     match = _NUMBER.fullmatch(number)
     if match is None:
@@ -127,8 +101,9 @@ def number_rule(number: str) -> str | None:
 
 
 def _string_edit(text: str, start: int, end: int, *, json5: bool) -> Edit | None:
-    """Say what a string token needs, its quotes included; None where that is nothing."""
+    """Say what a string token or a bare key needs, its quotes included; None where that is nothing."""
     rules = set()
+    quote = text[start] if text[start] in "\"'" else ""
 
     def repaired(match: re.Match[str]) -> str:
         name, found = match.lastgroup, match[0]
@@ -148,17 +123,15 @@ def _string_edit(text: str, start: int, end: int, *, json5: bool) -> Edit | None
             return rf"\u00{found[2:]}"
         return {"tab": r"\u000b", "line": "", "single": "'", "double": r"\""}[name]
 
-    body = (_JSON5_HIT if json5 else _STRICT_HIT).sub(repaired, text[start + 1 : end - 1])
-    if text[start] == "'":
+    body = (_JSON5_HIT if json5 else _STRICT_HIT).sub(repaired, text[start + len(quote) : end - len(quote)])
+    if quote != '"':
         rules.add("json.json5")
     return Edit(start, end, f'"{body}"', tuple(rules)) if rules else None
 
 
 def _scalar_edit(text: str, kind: int, start: int, end: int, *, json5: bool) -> Edit | None:
-    """Say what a number, a word or a bare key needs; None where that is nothing."""
+    """Say what a number or a word needs; None where that is nothing."""
     token = text[start:end]
-    if kind == KEY:
-        return Edit(start, end, f'"{token}"', ("json.json5",))
     if kind == WORD:
         return Edit(start, end, f'"{token.removeprefix("+")}"', ("json.nonfinite",))
     plain = _plain_number(token) if json5 else token
@@ -184,7 +157,7 @@ def _plain_number(token: str) -> str:
 
 def _gap_edit(text: str, start: int, end: int, *, closes: bool) -> Edit | None:
     """Say what is to be done to that which JSON5 has between two tokens; before a `CLOSE` it may have a comma."""
-    gap = json_scan.GAP5.sub(" ", text[start:end])
+    gap = GAP5.sub(" ", text[start:end])
     if closes:
         gap = gap.replace(",", "")
     return Edit(start, end, gap, ("json.json5",)) if gap != text[start:end] else None
@@ -225,10 +198,10 @@ def repair(text: str, *, json5: bool = False) -> Repaired:
         if json5 and (gap := _gap_edit(text, position, start, closes=kind == CLOSE)):
             edits.append(gap)
         position = end
-        if kind == STRING or (kind == KEY and text[start] in "\"'"):
+        if kind in (STRING, KEY):
             if suspect:
                 edit = _string_edit(text, start, end, json5=json5)
-        elif kind in (NUMBER, WORD, KEY):
+        elif kind in (NUMBER, WORD):
             edit = _scalar_edit(text, kind, start, end, json5=json5)
         elif kind == OPEN:
             stack.append(([], {}))
@@ -246,7 +219,7 @@ def repair(text: str, *, json5: bool = False) -> Repaired:
                 edits.append(Edit(starts[earlier], starts[earlier + 1], "", ("json.duplicate",)))
             members[name] = len(starts) - 1
     rest = text[position:]
-    blank = json_scan.BLANK5.match(rest) if json5 else None
+    blank = BLANK5.match(rest) if json5 else None
     if blank is not None and blank.end() == len(rest):
         if gap := _gap_edit(text, position, len(text), closes=False):
             edits.append(gap)
@@ -257,45 +230,3 @@ def repair(text: str, *, json5: bool = False) -> Repaired:
         return Repaired(text[:position], (), rest)
     repaired, rules = _applied(text, position, edits)
     return Repaired(repaired, tuple(rule for rule in RULES if rule in rules), rest)
-
-
-def size_excess(text: str) -> str | None:
-    """Say which limit of `jsonb` a repaired document passes, or None.
-
-    Every member is counted with the padding it may need, up to three bytes: a document that close to 256 MB may be
-    refused although it would just have fitted.
-    """
-    if len(text) < SIZE_SAFE:
-        return None
-    if len(text.encode()) > MAX_TEXT_BYTES:
-        return f"The text is longer than {MAX_TEXT_BYTES} bytes."
-    padded = False
-    strings = size = 0
-    counts = [0]  # a scalar, too, is kept in an array
-    for kind, start, end in tokens(text):
-        if kind == CLOSE:
-            counts.pop()
-            continue
-        counts[-1] += 1
-        if counts[-1] > MAX_MEMBERS:
-            return f"A container holds more than {MAX_MEMBERS} members."
-        size += 4
-        if kind in (STRING, KEY):
-            strings += 1
-            size += len(unescape(text[start + 1 : end - 1]).encode())
-        elif kind == NUMBER:
-            padded = True
-            length = end - start
-            digits = (length + 3) // 4 + (0 if text[start:end].isdigit() else 2)
-            size += (
-                -(-(6 + 2 * digits + (2 if length > 60 or "e" in text[start:end].lower() else 0)) // 4) * 4
-            )
-        elif kind == OPEN:
-            nested = len(counts) > 1  # the outermost container has a header of 4 bytes, but is no member
-            padded = padded or nested
-            size += 4 * nested
-            counts.append(0)
-    size += 4 * (text.lstrip(BLANK)[0] not in "[{") + 3 * strings * padded
-    return (
-        f"It takes {size} bytes as jsonb, of {MAX_JSONB_BYTES} allowed." if size > MAX_JSONB_BYTES else None
-    )

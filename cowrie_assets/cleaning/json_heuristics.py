@@ -89,7 +89,7 @@ def _complete_members(text: str) -> str | None:
 
 
 def _escaped(text: str) -> str | None:
-    """`{\\"a\\": 1}`: a document that was written into a string and lost its outer quotes."""
+    r"""`{\"a\": 1}`: a document that was written into a string and lost its outer quotes."""
     body = text.strip(BLANK)
     return unescape(body) if body[:1] in ("{", "[") and IS_STRING.fullmatch(f'"{body}"') else None
 
@@ -164,9 +164,7 @@ def recover(text: str) -> Repaired | None:
     """
     found = _accepted(text, json5=True)
     if found is not None:
-        return Repaired(
-            found.text, ("json.json5", *(rule for rule in found.rules if rule != "json.json5")), ""
-        )
+        return Repaired(found.text, ("json.json5", *(rule for rule in found.rules if rule != "json.json5")), "")
     unpadded = text.rstrip("\0")
     for rule, guess in _GUESSES:
         candidate = guess(unpadded)

@@ -43,8 +43,11 @@ _COMMENT = r"//[^\n\r\u2028\u2029]*+|/\*(?s:.*?)\*/"
 _SPACE5 = rf"(?:[ \t\n\r{_ODD_SPACE}]|{_COMMENT})*+"
 _ESCAPE5 = rf"\\(?:[\"'\\/bfnrtv\n\u2028\u2029]|\r\n?|0(?![0-9])|x{_HEX}{{2}}|u{_HEX}{{4}})"
 _STRING5 = rf"\"[^\"\\]*+(?:{_ESCAPE5}[^\"\\]*+)*+\"|'[^'\\]*+(?:{_ESCAPE5}[^'\\]*+)*+'"
-_NUMBER5 = rf"[+-]?(?:0[xX]{_HEX}{{1,3500}}+|(?:(?:0|[1-9][0-9]*+)(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+)(?![\w$.])"
-_NAME5 = "[A-Za-z_$\u0080-\ud7ff\ue000-\U0010ffff][A-Za-z0-9_$\u0080-\ud7ff\ue000-\U0010ffff]*+"
+_DECIMAL5 = r"(?:(?:0|[1-9][0-9]*+)(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+"
+# 3,500 hexadecimal digits stay within the 4,300 decimal ones that Python's int prints.
+_NUMBER5 = rf"[+-]?(?:0[xX]{_HEX}{{1,3500}}+|{_DECIMAL5})(?![\w$.])"
+_LETTER5 = rf"[A-Za-z_$]|(?![{_ODD_SPACE}])[^\x00-\x7f\ud800-\udfff]|\\u{_HEX}{{4}}"
+_NAME5 = rf"(?:{_LETTER5})(?:{_LETTER5}|[0-9])*+"
 _WORD5 = r"[+-]?(?i:infinity|inf|nan|qnan|snan)\b"
 
 
@@ -117,32 +120,30 @@ def tokens(text: str, *, json5: bool = False) -> Iterator[Token]:
     position = 0
     may_close = False
     while True:
-        closed = False
-        if closers and closers[-1] == "}":
+        match, kind = None, CLOSE
+        if closers[-1:] == ["}"]:
             match = keys.match(text, position)
             if match is None or (match.lastindex == 1 and not may_close):
                 raise JsonSyntaxError(text, position, "a key")
-            closed = match.lastindex == 1
-            if not closed:
+            if match.lastindex == 2:
                 start, end = match.span(2)
                 yield KEY, start, end
-                position = match.end()
-        if not closed:
+                position, match = match.end(), None
+        if match is None:
             match = values.match(text, position)
-            if match is None or (match.lastindex == CLOSE and not (may_close and closers[-1:] == ["]"])):
+            kind = (match and match.lastindex) or 0
+            if match is None or (kind == CLOSE and not (may_close and closers[-1:] == ["]"])):
                 raise JsonSyntaxError(text, position, "a value")
-            kind = match.lastindex or 0
-            closed = kind == CLOSE
-            if not closed:
-                start, position = match.span(kind)
+            start, position = match.span(kind)
+            if kind != CLOSE:
                 yield kind, start, position
-                if kind == OPEN:
-                    closers.append("}" if text[start] == "{" else "]")
-                    if len(closers) > MAX_DEPTH:
-                        raise JsonDepthError(f"Nested deeper than {MAX_DEPTH} levels.")
-                    may_close = True
-                    continue
-        if closed:
+            if kind == OPEN:
+                closers.append("}" if text[start] == "{" else "]")
+                if len(closers) > MAX_DEPTH:
+                    raise JsonDepthError(f"Nested deeper than {MAX_DEPTH} levels.")
+                may_close = True
+                continue
+        if kind == CLOSE:
             position = match.end()
             closers.pop()
             yield CLOSE, position - 1, position

@@ -114,7 +114,7 @@ def _print_plan(plan: Plan) -> None:
         filled = sum(key in windows.keys for key in table.slices)
         what = "by date" if table.dated else ("whole" if name in TABLES else "whole; no table the catalog knows")
         rows.append((name, table.rows, filled, table.slice(UNDATED).rows, len(table.losers), what))
-    print_table("", ("table", "rows", "windows with rows", "undated", "duplicates", "migrated"), rows)
+    print_table(("table", "rows", "windows with rows", "undated", "duplicates", "migrated"), rows)
     for kind, name in plan.not_migrated:
         click.echo(f"not migrated: {kind} {name!r}")
     for finding in plan.findings:

@@ -5,8 +5,9 @@ Belongs here: these two commands. Not here: what is run (`defs/run.py`).
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import click
@@ -14,12 +15,12 @@ import click
 from ..demo import make_demo
 from ..errors import DifferenceError, LoadError, PlanError, SettingsError, TargetError
 from ..pipeline import STAGES, Pipeline
-from ..reporting.ledger import read_ledger
 from ..settings import Settings
+from ..validation.counts import Verdict
 from .inspect import STAGING_SHARE, free_space
 from .options import Day, database_options, json_option, settings_from
 from .output import StageBars, gigabytes, print_json, print_table
-from .summary import ledger_json, print_summary
+from .summary import print_summary, read_summary
 
 
 @click.command()
@@ -120,7 +121,7 @@ def run(
     selection = Selection(tables, keys, whole, force, finish_anyway, ("staging", "quality") if dry_run else STAGES)
     bars = StageBars(dict.fromkeys(selection.stages, _rows(pipeline, selection.tables, keys, whole)))
     check_space(pipeline)
-    started = datetime.now(UTC)
+    started = time.monotonic()
     if dry_run:
         pipeline.progress = bars if not as_json else pipeline.progress
         with bars.shown():
@@ -138,21 +139,20 @@ def run(
         else:
             result = run_migration(pipeline, selection)
         with pipeline.connect() as connection:
-            ledger = read_ledger(connection, plan)
+            summary = read_summary(connection)
     if not result.success:
         raise LoadError(result.error or "The run failed.", hint="Start it again: what is complete is kept.")
     if as_json:
-        print_json(ledger_json(ledger) | {"run_id": result.run_id, "failed_checks": list(result.failed_checks)})
+        print_json(summary.as_json() | {"run_id": result.run_id, "failed_checks": list(result.failed_checks)})
     else:
         click.echo("")
-        print_summary(ledger)
-        click.echo(f"\n{ledger.verdict}: {ledger.reason}. Took {(datetime.now(UTC) - started).total_seconds():.0f} s.")
-    set_aside = sum(t.set_aside for t in ledger.tables)
-    if ledger.verdict == "FAIL":
+        print_summary(summary)
+        click.echo(f"Took {time.monotonic() - started:.0f} s.")
+    if summary.overall.verdict is Verdict.FAIL:
         raise DifferenceError("Source and target differ.", hint="See cowrie-assets verify and the report.")
-    if max_quarantine is not None and set_aside > max_quarantine:
+    if max_quarantine is not None and summary.set_aside > max_quarantine:
         raise DifferenceError(
-            f"{set_aside:,} rows were set aside, more than --max-quarantine {max_quarantine:,} allows.",
+            f"{summary.set_aside:,} rows were set aside, more than --max-quarantine {max_quarantine:,} allows.",
             hint="See cowrie-assets quarantine.",
         )
 
@@ -197,5 +197,5 @@ def _print_dry_run(pipeline: Pipeline, as_json: bool) -> None:
         names = ("table", "column", "rule", "count", "examples")
         print_json([dict(zip(names, (*row[:4], examples[row[:3]]), strict=True)) for row in rows])
         return
-    print_table("\nWhat would be changed or set aside", ("table", "column", "rule", "cells or rows", "rowids"), rows)
+    print_table(("table", "column", "rule", "cells or rows", "rowids"), rows)
     click.echo("A rule without a column sets the row aside. Nothing was written to a target.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from ..errors import DifferenceError, TargetError
 from ..loading import ledger as target_ledger
 from ..loading.connection import migration_running
 from ..pipeline import Pipeline
-from ..reporting.ledger import iter_quarantine, read_ledger
 from ..reporting.migration import write_report
+from ..reporting.quarantine import SetAside, quarantined_rows
 from ..reporting.text import inert
 from .options import database_options, json_option, settings_from, staging_option, target_option
 from .output import print_json, print_table
-from .summary import ledger_json, print_summary
+from .summary import print_summary, read_summary
 
 
 @click.command()
@@ -40,17 +41,15 @@ def status(target: str | None, staging: str | None, as_json: bool) -> None:
             else:
                 click.echo(f"{pipeline.settings.target_label} holds no migration yet. Next: cowrie-assets migrate")
             return
-        ledger = read_ledger(connection, plan)
+        summary = read_summary(connection)
     planned = sum(t.rows for t in plan.tables.values())
-    moved = sum(t.loaded + t.set_aside for t in ledger.tables)
     if as_json:
-        print_json(ledger_json(ledger) | {"running": running, "planned_rows": planned, "moved_rows": moved})
+        print_json(summary.as_json() | {"running": running, "planned_rows": planned, "moved_rows": summary.moved})
         return
-    print_summary(ledger)
-    share = 100 * moved / planned if planned else 100.0
+    print_summary(summary)
+    share = 100 * summary.moved / planned if planned else 100.0
     state = "running" if running else "not running"
-    click.echo(f"\n{moved:,} of {planned:,} planned rows are in place ({share:.1f} %); a migration is {state}.")
-    click.echo(f"{ledger.verdict}: {ledger.reason}")
+    click.echo(f"{summary.moved:,} of {planned:,} planned rows are in place ({share:.1f} %); a migration is {state}.")
 
 
 @click.command()
@@ -70,7 +69,7 @@ def verify(source: str | None, target: str | None, staging: str | None, counts_o
         results += pipeline.validate(table, list(pipeline.plan.partitions(table)))
     totals = pipeline.totals()
     with pipeline.connect() as connection:
-        ledger = read_ledger(connection, pipeline.plan)
+        summary = read_summary(connection)
     faults = [(r.table, r.partition, r.verdict.value, r.detail) for r in results if r.verdict != "PASS"]
     faults += [(t.table, "all partitions", t.verdict.value, t.detail) for t in totals if t.verdict != "PASS"]
     later = [(t.table, t.after_plan) for t in totals if t.after_plan]
@@ -78,14 +77,14 @@ def verify(source: str | None, target: str | None, staging: str | None, counts_o
     if as_json:
         names = ("table", "partition", "verdict", "detail")
         listed = [dict(zip(names, f, strict=True)) for f in faults]
-        print_json(ledger_json(ledger) | {"proof": "counts", "differences": listed, "after_plan": dict(later)})
+        print_json(summary.as_json() | {"proof": "counts", "differences": listed, "after_plan": dict(later)})
     else:
-        print_summary(ledger)
+        print_summary(summary)
         if faults:
-            print_table("\nNot PASS", ("table", "partition", "verdict", "what"), faults[:50])
+            print_table(("table", "partition", "verdict", "what"), faults[:50])
         for table, rows in later:
             click.echo(f"{inert(table)}: {rows:,} newer rows in the source, after the plan: not migrated.")
-        click.echo(f"\nRow counts: {'FAIL' if failed else ledger.verdict}. Cells: NOT CHECKED.")
+        click.echo("Proved: row counts. Cells: NOT CHECKED.")
     if failed:
         raise DifferenceError("Source and target differ.", hint="Materialise the partitions named above again.")
 
@@ -122,13 +121,13 @@ def quarantine(
     with pipeline.connect() as connection:
         if target_ledger.pinned(connection) is None:
             raise TargetError("The target holds no migration.", hint="Run cowrie-assets migrate.")
-        rows = iter_quarantine(connection, table=table, rule=rule, limit=limit)
+        rows = quarantined_rows(connection, table=table, rule=rule, limit=limit)
         if form == "table":
             shown = [(r.table, str(r.source_rowid or ""), r.rule, r.detail) for r in rows]
             if not shown:
                 click.echo("No row was set aside.")
             else:
-                print_table("", ("table", "rowid", "rule", "what"), shown)
+                print_table(("table", "rowid", "rule", "what"), shown)
             return
         sink: Any = output.open("w", encoding="utf-8", newline="") if output else click.get_text_stream("stdout")
         try:
@@ -138,7 +137,7 @@ def quarantine(
                 sink.close()
 
 
-def _write(sink: Any, form: str, rows: Any) -> None:
+def _write(sink: Any, form: str, rows: Iterable[SetAside]) -> None:
     names = ("table", "partition", "source_rowid", "rule", "detail", "target_key", "original")
     if form == "csv":
         buffer = csv.writer(sink)

@@ -5,8 +5,6 @@ Belongs here: what an asset tells Dagster. Not here: what it does to a row (`pip
 See https://docs.dagster.io/guides/build/assets/defining-assets
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any

@@ -3,8 +3,6 @@
 Belongs here: what they tell Dagster. Not here: DDL (`loading/`) or the report's text (`reporting/`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +14,8 @@ from ..errors import CowrieError
 from ..pipeline import Pipeline, known_tables
 from ..reporting.migration import write_report
 
+SCHEMA, FINISH = dg.AssetKey(["target", "schema"]), dg.AssetKey(["target", "finish"])
+REPORT = dg.AssetKey(["report", "migration"])
 AS_DECLARED = "built_as_declared"
 SUMS = "partitions_sum_to_table"
 
@@ -43,17 +43,23 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
     """The three assets."""
     policy = dg.BackfillPolicy.single_run()
 
-    @dg.asset(
-        key=dg.AssetKey(["target", "schema"]),
-        group_name="target",
-        kinds={"postgres"},
+    @dg.multi_asset(
+        name="target__schema",
+        specs=[
+            dg.AssetSpec(
+                SCHEMA,
+                group_name="target",
+                kinds={"postgres"},
+                description="The target is fit, its ledger pins the plan, its tables exist.",
+            )
+        ],
         backfill_policy=policy,
-        description="The target is fit, its ledger pins the plan, its tables exist.",
     )
-    def schema() -> dg.MaterializeResult[Any]:
+    def schema() -> Iterator[dg.MaterializeResult[Any]]:
         with failures():
             prepared = pipeline().prepare()
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
+            asset_key=SCHEMA,
             metadata={
                 "server": prepared.server,
                 "created": list(prepared.created),
@@ -61,22 +67,26 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
             }
         )
 
-    @dg.asset(
-        key=dg.AssetKey(["target", "finish"]),
-        group_name="target",
-        kinds={"postgres"},
-        deps=_units("postgres"),
-        backfill_policy=policy,
-        check_specs=[
-            dg.AssetCheckSpec(AS_DECLARED, asset=dg.AssetKey(["target", "finish"]), description="Every index is as declared.")
+    @dg.multi_asset(
+        name="target__finish",
+        specs=[
+            dg.AssetSpec(
+                FINISH,
+                deps=_units("postgres"),
+                group_name="target",
+                kinds={"postgres"},
+                description="Indexes, unique constraints, foreign keys, sequences; once all partitions are loaded.",
+            )
         ],
-        description="Indexes, unique constraints, foreign keys, sequences, statistics; once all partitions are loaded.",
+        check_specs=[dg.AssetCheckSpec(AS_DECLARED, asset=FINISH, description="Every index is as declared.")],
+        backfill_policy=policy,
     )
-    def finish(config: FinishConfig) -> dg.MaterializeResult[Any]:
+    def finish(config: FinishConfig) -> Iterator[dg.MaterializeResult[Any]]:
         with failures():
             result = pipeline().finish(even_if_incomplete=config.even_if_incomplete)
         findings = [f"{table}.{name}: {detail}" for table, name, detail in result.findings]
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
+            asset_key=FINISH,
             metadata={
                 "done": result.done,
                 "built": result.built,
@@ -86,6 +96,7 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
             check_results=[
                 dg.AssetCheckResult(
                     passed=result.done and not findings,
+                    asset_key=FINISH,
                     check_name=AS_DECLARED,
                     severity=dg.AssetCheckSeverity.WARN,
                     metadata={"findings": findings},
@@ -93,28 +104,34 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
             ],
         )
 
-    @dg.asset(
-        key=dg.AssetKey(["report", "migration"]),
-        group_name="report",
-        deps=[*_units("validation"), dg.AssetKey(["target", "finish"])],
-        backfill_policy=policy,
+    @dg.multi_asset(
+        name="report__migration",
+        specs=[
+            dg.AssetSpec(
+                REPORT,
+                deps=[*_units("validation"), FINISH],
+                group_name="report",
+                description="The whole migration as Markdown and HTML.",
+            )
+        ],
         check_specs=[
             dg.AssetCheckSpec(
                 SUMS,
-                asset=dg.AssetKey(["report", "migration"]),
+                asset=REPORT,
                 description="The partitions of each table are the plan's, each once, and sum to the table's COUNT(*).",
             )
         ],
-        description="The whole migration as Markdown and HTML.",
+        backfill_policy=policy,
     )
-    def report() -> dg.MaterializeResult[Any]:
+    def report() -> Iterator[dg.MaterializeResult[Any]]:
         with failures():
             line = pipeline()
             written = write_report(line)
             totals = written.totals
         bad = [f"{t.table}: {t.verdict.value}, {t.detail}" for t in totals if t.verdict != "PASS"]
         failed = any(t.verdict == "FAIL" for t in totals)
-        return dg.MaterializeResult(
+        yield dg.MaterializeResult(
+            asset_key=REPORT,
             metadata={
                 "markdown": dg.MetadataValue.path(str(written.markdown)),
                 "html": dg.MetadataValue.path(str(written.html)),
@@ -123,6 +140,7 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
             check_results=[
                 dg.AssetCheckResult(
                     passed=not bad,
+                    asset_key=REPORT,
                     check_name=SUMS,
                     severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
                     metadata={"tables": bad},

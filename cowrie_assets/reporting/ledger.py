@@ -1,13 +1,14 @@
-"""What the ledger and the target's own catalog say, as the report and the commands show it.
+"""What the ledger, the target's own catalog and the quality stage say, as the report and the commands show it.
 
-Belongs here: queries, each an aggregate whose answer is bounded by tables, rules and partitions, never by rows. Not
-here: writing the ledger (`loading/ledger.py`), proving (`validation/`), layout (`migration.py`).
+Belongs here: aggregates, whose answers are bounded by tables, rules and partitions, never by rows. Not here: rows of
+the quarantine (`quarantine.py`), writing the ledger (`loading/ledger.py`), proving (`validation/`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from ..loading import ledger
 from ..loading.ddl import key_name, short
 from ..loading.target import target_tables
 from ..planning.plan import Plan
+from ..quality.analyse import read_profile
+from ..staging.store import Store
 from ..validation.counts import TableTotal, Verdict
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 """Rows named for each rule."""
 DETAIL_LENGTH = 300
-"""Characters of a row's detail that leave the server: it may quote a cell of any length."""
+"""Characters of a detail or key that leave the server for a summary: it may quote a cell of any length."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,14 @@ class Derivation:
 
 
 @dataclass(frozen=True)
+class Overall:
+    """The whole migration's verdict, and why, without a full stop."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
 class Misbuilt:
     """An index or constraint that is missing, or that is not as declared."""
 
@@ -115,22 +126,14 @@ class TargetState:
     finished: datetime | None
 
 
-@dataclass(frozen=True)
-class Overall:
-    """The whole migration's verdict, and why in one sentence."""
-
-    verdict: Verdict
-    reason: str
-
-
 def target_state(connection: Connection) -> TargetState:
     """The target's state; TargetError where no migration has begun on it, PlanError for another ledger format."""
     plan = ledger.pinned(connection)
     if plan is None:
         raise TargetError("The target has no migration's ledger.", hint="Materialise target/schema first.")
-    row = connection.execute("SELECT finished_at, current_setting('server_version') FROM cowrie_migration.plan").fetchone()
-    assert row is not None  # noqa: S101 - it holds the plan
-    return TargetState(row[1], plan, row[0])
+    rows = connection.execute("SELECT current_setting('server_version'), finished_at FROM cowrie_migration.plan")
+    [(server, finished)] = rows.fetchall()
+    return TargetState(server, plan, finished)
 
 
 def table_sums(connection: Connection) -> list[TableSum]:
@@ -169,7 +172,7 @@ def _by_rule(connection: Connection, name: str, column: str, detail: str) -> lis
         f" row_number() OVER (PARTITION BY table_name, {column}, rule ORDER BY source_rowid, target_key) AS n"
         f" FROM cowrie_migration.{name}) numbered GROUP BY 1, 2, 3 ORDER BY 1, 4 DESC, 2, 3".encode()
     )
-    return [RuleCount(table, col, rule, count, tuple(first), text or "") for table, col, rule, count, first, text in rows]
+    return [RuleCount(t, c, r, count, tuple(first), text or "") for t, c, r, count, first, text in rows]
 
 
 def derivations(connection: Connection) -> list[Derivation]:
@@ -182,25 +185,27 @@ def derivations(connection: Connection) -> list[Derivation]:
 
 
 def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = ()) -> Overall:
-    """FAIL if any partition or total fails, NOT CHECKED if any was not loaded or verified, else PASS."""
+    """FAIL if any partition or total fails, NOT CHECKED if any was not loaded or verified, else PASS; and why."""
     partitions, failed = sum(s.partitions for s in sums), sum(s.failed for s in sums)
     waiting = partitions - sum(s.loaded_partitions for s in sums)
     unverified = partitions - sum(s.verified for s in sums) - waiting
     wrong = [t.table for t in totals if t.verdict is Verdict.FAIL]
     faults = [f"{failed:,} of {partitions:,} partitions differ"] if failed else []
-    faults += [f"the total of {', '.join(wrong[:3])}{' and others' if len(wrong) > 3 else ''} is wrong"] if wrong else []
+    if wrong:
+        faults.append(f"the partitions of {len(wrong)} of {len(totals)} tables do not add up to the table")
     if faults:
-        return Overall(Verdict.FAIL, f"{'; '.join(faults)}.")
+        return Overall(Verdict.FAIL, "; ".join(faults))
     gaps = [f"{waiting:,} of {partitions:,} partitions are not loaded"] if waiting else []
-    gaps += [f"{unverified:,} of {partitions:,} partitions are loaded and not verified"] if unverified else []
+    if unverified:
+        gaps.append(f"{unverified:,} of {partitions:,} partitions are loaded and not verified")
     if not gaps and any(t.verdict is not Verdict.PASS for t in totals):
         gaps.append("a table's total was not checked")
     if not partitions:
         gaps.append("the ledger holds no partition")
     if gaps:
-        return Overall(Verdict.NOT_CHECKED, f"{'; '.join(gaps)}.")
+        return Overall(Verdict.NOT_CHECKED, "; ".join(gaps))
     rows, aside = sum(s.loaded for s in sums), sum(s.set_aside for s in sums)
-    return Overall(Verdict.PASS, f"{rows:,} rows are in the target and {aside:,} set aside, and the source has as many.")
+    return Overall(Verdict.PASS, f"{rows:,} rows are in the target and {aside:,} set aside, as many as the source has")
 
 
 def not_as_declared(connection: Connection, plan: Plan) -> list[Misbuilt]:
@@ -233,3 +238,59 @@ def not_as_declared(connection: Connection, plan: Plan) -> list[Misbuilt]:
                 state = "not valid: rows without a parent" if (table.name, name) in foreign else "missing"
                 listed.append(Misbuilt(table.name, name, f"foreign key {state}"))
     return listed
+
+
+@dataclass
+class ColumnQuality:
+    """A column's profiles added up; `json` counts valid and invalid cells, None for other types."""
+
+    classes: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    longest: int | None = None
+    json: Counter[str] | None = None
+
+    def add(self, profile: dict[str, Any]) -> None:
+        """Add one partition's."""
+        self.classes.update(profile["classes"])
+        self.formats.update(profile["formats"])
+        if profile["longest"] is not None:
+            self.longest = max(self.longest or 0, profile["longest"])
+        if profile["json_valid"] is not None:
+            self.json = self.json or Counter()
+            self.json.update(valid=profile["json_valid"], invalid=profile["json_invalid"] or 0)
+
+
+@dataclass
+class Quality:
+    """The quality stage over all partitions.
+
+    Attributes:
+        partitions: that hold rows.
+        analysed: those of them that have an analysis.
+        columns: (table, column) -> its profiles added up.
+        findings: one for each (table, column, code); its examples are of the first partitions.
+    """
+
+    partitions: int
+    analysed: int
+    columns: dict[tuple[str, str], ColumnQuality]
+    findings: list[RuleCount]
+
+
+def read_quality(plan: Plan, store: Store) -> Quality:
+    """Add up the analyses of the plan's partitions: one small file for each that holds rows."""
+    columns: dict[tuple[str, str], ColumnQuality] = {}
+    counts: Counter[tuple[str, str, str]] = Counter()
+    examples: dict[tuple[str, str, str], list[str]] = {}
+    units = [(table, key) for table in (*plan.dated, *plan.others) for key in sorted(plan.tables[table].slices)]
+    profiles = [profile for table, key in units if (profile := read_profile(store, table, key))]
+    for profile in profiles:
+        for name, column in profile.columns.items():
+            columns.setdefault((profile.table, name), ColumnQuality()).add(column)
+        for found in profile.findings:
+            place = (profile.table, found["column"], found["code"])
+            counts[place] += found["count"]
+            kept = examples.setdefault(place, [])
+            kept += map(str, found["examples"][: EXAMPLES - len(kept)])
+    findings = [RuleCount(*place, counts[place], tuple(examples[place])) for place in sorted(counts)]
+    return Quality(len(units), len(profiles), columns, findings)

@@ -19,7 +19,8 @@ LINE_LENGTH = 1_000
 """Characters of a text of our own that are shown."""
 CUT = "…"
 
-_MARKUP = re.compile(r"[\\`*_\[\]<>|~&$@#]|:(?=//)|(?<=[wW]{3})\.|^[-+=]|(?<=^\d)[.)]")
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~&$@#]|:(?=//)|(?<=[wW]{3})\.|^[-+=]")
+"""Markdown's own characters; also what begins a bare link, and at a line's start a list or an underline."""
 _HIDDEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 """Letters and marks that show nothing (Unicode's Default_Ignorable_Code_Point outside category C)."""
 
@@ -144,9 +145,9 @@ def _markdown_block(block: Block) -> str:
             return "\n".join(f"- {_markdown_parts(line)}" for line in lines)
         case Table(header, rows):
             rule = ["---:" if block.numeric(i) else "---" for i in range(len(header))]
-            lines = [[_markdown_parts((title,)) for title in header], rule]
-            lines += [[_markdown_parts(_parts(cell), in_table=True) for cell in row] for row in rows]
-            return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            cells = [[_markdown_parts((title,)) for title in header], rule]
+            cells += [[_markdown_parts(_parts(cell), in_table=True) for cell in row] for row in rows]
+            return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def _markdown_parts(parts: Sequence[Inline], *, in_table: bool = False) -> str:
@@ -157,8 +158,13 @@ def _markdown_inline(part: Inline, in_table: bool) -> str:
     if isinstance(part, Code):
         return _markdown_code(inert(part.text), in_table)
     if isinstance(part, Badge):
-        return f"**{_MARKUP.sub(r"\\\g<0>", inert(part.text))}**"
-    return _MARKUP.sub(r"\\\g<0>", inert(part, LINE_LENGTH))
+        return f"**{_markdown_text(part.text)}**"
+    return _markdown_text(part)
+
+
+def _markdown_text(text: str) -> str:
+    escaped = _MARKUP.sub(r"\\\g<0>", inert(text, LINE_LENGTH))
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", escaped)
 
 
 def _markdown_code(text: str, in_table: bool) -> str:
