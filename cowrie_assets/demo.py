@@ -125,9 +125,7 @@ class _Command(NamedTuple):
 
 
 def _command(text: str, risk: int) -> _Command:
-    safe = (
-        text.replace("&&", "[AND]").replace("|", " [PIPE] ").replace("http://", "[URL]").replace(";", " [SC]")
-    )
+    safe = text.replace("&&", "[AND]").replace("|", " [PIPE] ").replace("http://", "[URL]").replace(";", " [SC]")
     digest = hashlib.sha256(text.encode()).hexdigest()
     tail = f', "input_safe": {json.dumps(safe)}, "input_hash": "{digest}", "command": null'
     return _Command(text, json.dumps(text)[1:-1], tail, risk)

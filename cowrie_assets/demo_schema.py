@@ -149,8 +149,7 @@ _FILES_INDEXES = (
 
 # Real databases hold the same key twice: as a table constraint and as this index.
 _UNIQUE_AGAIN = (
-    "CREATE UNIQUE INDEX uq_raw_events_source_gen"
-    " ON raw_events(source, source_inode, source_generation, source_offset)"
+    "CREATE UNIQUE INDEX uq_raw_events_source_gen ON raw_events(source, source_inode, source_generation, source_offset)"
 )
 
 

@@ -65,7 +65,9 @@ def migrate(
 
 @click.command()
 @database_options
-@click.option("--events", type=click.IntRange(min=500), default=200_000, show_default=True, help="Events of the demo source.")
+@click.option(
+    "--events", type=click.IntRange(min=500), default=200_000, show_default=True, help="Events of the demo source."
+)
 def demo(source: str | None, target: str | None, staging: str | None, events: int) -> None:
     """Migrate a generated Cowrie database, or your own, and say where the result lies."""
     settings = settings_from(source, target, staging)
@@ -85,7 +87,7 @@ def demo(source: str | None, target: str | None, staging: str | None, events: in
 
 def _target_words(settings: Settings) -> str:
     # The URL itself may hold a password.
-    return " --target \"$COWRIE_POSTGRES_URL\"" if settings.target else ""
+    return ' --target "$COWRIE_POSTGRES_URL"' if settings.target else ""
 
 
 def run(
@@ -113,7 +115,9 @@ def run(
     pipeline.checked_source()
     unknown = sorted(set(tables) - set(plan.tables))
     if unknown:
-        raise SettingsError(f"--tables: the source has no table {', '.join(unknown)}.", hint="See cowrie-assets inspect.")
+        raise SettingsError(
+            f"--tables: the source has no table {', '.join(unknown)}.", hint="See cowrie-assets inspect."
+        )
     whole = days == (None, None)
     keys = selected_keys(pipeline, tables) if whole else plan.windows.select(*days)
     if not whole and not selected_keys(pipeline, tables):

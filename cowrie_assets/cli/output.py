@@ -6,6 +6,7 @@ Belongs here: showing. Not here: deciding what is shown.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,13 +20,15 @@ from rich.text import Text
 
 from ..reporting.text import inert
 
+LOG_WIDTH = 160
 HEARTBEAT_SECONDS = 10.0
 """Without a terminal a line at least this often says that the work goes on."""
 
 
 def console() -> Console:
     """Where people read: standard output, no markup, so that data cannot style it."""
-    return Console(markup=False, highlight=False, soft_wrap=True)
+    # A pipe or log file has no width: rich would fold names at 80 columns.
+    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

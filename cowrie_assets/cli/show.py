@@ -104,7 +104,12 @@ def report(source: str | None, target: str | None, staging: str | None) -> None:
 @click.option("--rule", help="Only this rule.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many rows.")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default="table", show_default=True, help="Output form."
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "jsonl"]),
+    default="table",
+    show_default=True,
+    help="Output form.",
 )
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
 def quarantine(
@@ -150,5 +155,3 @@ def _write(sink: Any, form: str, rows: Iterable[SetAside]) -> None:
             buffer.writerow(cells)
         else:
             sink.write(json.dumps(dict(zip(names, values, strict=True))) + "\n")
-
-

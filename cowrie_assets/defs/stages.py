@@ -52,12 +52,16 @@ class Outcome:
 Work = Callable[[Pipeline, str, list[str], bool, str], Iterator[tuple[str, Outcome]]]
 
 
-def _staging(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str) -> Iterator[tuple[str, Outcome]]:
+def _staging(
+    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+) -> Iterator[tuple[str, Outcome]]:
     for key, (manifest, made) in pipeline.stage(table, keys, force=force).items():
         yield key, Outcome({"rows": manifest.rows, "digest": manifest.digest[:16], "made": made})
 
 
-def _quality(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str) -> Iterator[tuple[str, Outcome]]:
+def _quality(
+    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+) -> Iterator[tuple[str, Outcome]]:
     for key in keys:
         profile, made = pipeline.analyse(table, key, force=force)
         found = {f"{f['column'] or 'row'}: {f['code']}": f["count"] for f in profile.findings}
@@ -65,21 +69,28 @@ def _quality(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_i
         yield key, Outcome({"rows": profile.rows, "findings": found, "made": made}, lost)
 
 
-def _cleaned(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str) -> Iterator[tuple[str, Outcome]]:
+def _cleaned(
+    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+) -> Iterator[tuple[str, Outcome]]:
     for key in keys:
         manifest, made = pipeline.clean(table, key, force=force)
-        yield key, Outcome(
-            {
-                "rows": manifest.rows,
-                "set_aside": manifest.quarantined,
-                "repaired_cells": manifest.repaired,
-                "rules": manifest.rules,
-                "made": made,
-            }
+        yield (
+            key,
+            Outcome(
+                {
+                    "rows": manifest.rows,
+                    "set_aside": manifest.quarantined,
+                    "repaired_cells": manifest.repaired,
+                    "rules": manifest.rules,
+                    "made": made,
+                }
+            ),
         )
 
 
-def _postgres(pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str) -> Iterator[tuple[str, Outcome]]:
+def _postgres(
+    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+) -> Iterator[tuple[str, Outcome]]:
     with pipeline.locked():
         pipeline.prepare()
         for key in keys:
@@ -97,7 +108,9 @@ def _validation(
             "set_aside": count.quarantined,
             "verdict": count.verdict.value,
         }
-        faults = [] if count.verdict == "PASS" else [f"{table} {count.partition}: {count.verdict.value}, {count.detail}"]
+        faults = (
+            [] if count.verdict == "PASS" else [f"{table} {count.partition}: {count.verdict.value}, {count.detail}"]
+        )
         yield count.partition, Outcome(metadata, faults)
 
 
@@ -110,7 +123,11 @@ WORK: dict[str, Work] = {
 }
 UPSTREAM = {"quality": "staging", "cleaned": "staging", "postgres": "cleaned", "validation": "postgres"}
 CHECKS = {
-    "validation": (ROW_EQUATION, "Source rows = target rows + rows set aside, in every partition.", dg.AssetCheckSeverity.ERROR),
+    "validation": (
+        ROW_EQUATION,
+        "Source rows = target rows + rows set aside, in every partition.",
+        dg.AssetCheckSeverity.ERROR,
+    ),
     "quality": (PLACEABLE, "No row will have to be set aside.", dg.AssetCheckSeverity.WARN),
 }
 
@@ -174,8 +191,14 @@ def _asset(
         results = []
         if check:
             shown = {"faults": dg.MetadataValue.json(faults[:50]), "number_of_faults": len(faults)}
-            results.append(dg.AssetCheckResult(passed=not faults, check_name=check[0], severity=check[2], metadata=shown, asset_key=key))
-        metadata = None if partitioned else {"rows": total, **{t: dg.MetadataValue.json(m) for t, m in per_table.items()}}
+            results.append(
+                dg.AssetCheckResult(
+                    passed=not faults, check_name=check[0], severity=check[2], metadata=shown, asset_key=key
+                )
+            )
+        metadata = (
+            None if partitioned else {"rows": total, **{t: dg.MetadataValue.json(m) for t, m in per_table.items()}}
+        )
         yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=results)
 
     return materialise

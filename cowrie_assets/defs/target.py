@@ -64,7 +64,7 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
                 "server": prepared.server,
                 "created": list(prepared.created),
                 "existing": list(prepared.existing),
-            }
+            },
         )
 
     @dg.multi_asset(

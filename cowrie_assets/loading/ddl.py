@@ -67,9 +67,6 @@ def create_holding_index(table: Table, index: Index) -> str:
 
     A btree entry may take about 2,704 bytes (SQLSTATE 54000 beyond).
     """
-    parts = [
-        f"md5({quoted(c)})" if table.column(c).type is Type.TEXT else quoted(c)
-        for c in index.columns
-    ]
+    parts = [f"md5({quoted(c)})" if table.column(c).type is Type.TEXT else quoted(c) for c in index.columns]
     unique = "UNIQUE " if index.unique else ""
     return f"CREATE {unique}INDEX {quoted(short(index.name))} ON {quoted(table.name)} ({', '.join(parts)})"

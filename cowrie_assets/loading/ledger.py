@@ -226,5 +226,16 @@ def summary(connection: Connection) -> list[dict[str, Any]]:
         " count(*) FILTER (WHERE verdict = 'PASS'), count(*) FILTER (WHERE verdict = 'FAIL'), min(proof)"
         " FROM cowrie_migration.partitions GROUP BY table_name"
     )
-    names = ("table", "partitions", "loaded_partitions", "source", "loaded", "set_aside", "repaired", "passed", "failed", "proof")
+    names = (
+        "table",
+        "partitions",
+        "loaded_partitions",
+        "source",
+        "loaded",
+        "set_aside",
+        "repaired",
+        "passed",
+        "failed",
+        "proof",
+    )
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

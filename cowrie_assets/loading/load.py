@@ -80,7 +80,9 @@ def load_partition(
     """
     cleaned = read_cleaned(store, table, key)
     if cleaned is None:
-        raise StagingError(f"Partition {key} of {table} is not cleaned.", hint=f"Materialise cleaned/{table} for it first.")
+        raise StagingError(
+            f"Partition {key} of {table} is not cleaned.", hint=f"Materialise cleaned/{table} for it first."
+        )
 
     def once() -> Loaded:
         connection = connect()
@@ -116,6 +118,8 @@ class _Load:
             remove_rows(self.connection, self.table, row[2], row[5], row[6])
         ledger.forget(self.connection, self.cleaned.table, self.cleaned.partition)
         refused = self._copy(progress)
+        if progress:
+            progress(self.cleaned.quarantined)
         return self._record(refused)
 
     def _copy(self, progress: Callable[[int], None] | None) -> list[Refused]:
@@ -149,7 +153,9 @@ class _Load:
             return False
         name = quoted(self.table.name)
         if index.constraint:
-            self.connection.execute(f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {quoted(short(index.name))}".encode())
+            self.connection.execute(
+                f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {quoted(short(index.name))}".encode()
+            )
         self.connection.execute(f"DROP INDEX IF EXISTS {quoted(short(index.name))}".encode())
         self.connection.execute(create_holding_index(self.table, index).encode())
         return True

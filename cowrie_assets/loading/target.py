@@ -61,7 +61,9 @@ def check_server(connection: Connection) -> str:
             hint=f"Run GRANT CREATE ON SCHEMA {schema or 'public'} TO {connection.info.user}.",
         )
     if not ledger.exists(connection) and not _one(
-        connection, "SELECT has_database_privilege(current_database(), 'CREATE') OR to_regnamespace(%s) IS NOT NULL", "cowrie_migration"
+        connection,
+        "SELECT has_database_privilege(current_database(), 'CREATE') OR to_regnamespace(%s) IS NOT NULL",
+        "cowrie_migration",
     ):
         raise TargetError(
             f"The user {connection.info.user} may not create the schema cowrie_migration.",

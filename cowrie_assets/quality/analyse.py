@@ -55,8 +55,12 @@ class ColumnProfile:
         for storage in (Storage.INTEGER, Storage.REAL):
             if cells.storage in (storage, None):
                 low, high = pc.min_max(cells.of(storage)).as_py().values()
-                self.minimum = low if self.minimum is None else min(self.minimum, low if low is not None else self.minimum)
-                self.maximum = high if self.maximum is None else max(self.maximum, high if high is not None else self.maximum)
+                self.minimum = (
+                    low if self.minimum is None else min(self.minimum, low if low is not None else self.minimum)
+                )
+                self.maximum = (
+                    high if self.maximum is None else max(self.maximum, high if high is not None else self.maximum)
+                )
         if cells.storage in (Storage.TEXT, None):
             text = cells.of(Storage.TEXT)
             longest = pc.max(pc.binary_length(text)).as_py()
@@ -109,7 +113,13 @@ def read_profile(store: Store, table: str, key: str) -> Profile | None:
 
 
 def analyse_partition(
-    plan: Plan, store: Store, table: str, key: str, *, force: bool = False, progress: Callable[[int], None] | None = None
+    plan: Plan,
+    store: Store,
+    table: str,
+    key: str,
+    *,
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[Profile, bool]:
     """See that a staged partition is analysed: the analysis, and whether it was made now."""
     planned = plan.tables[table]

@@ -82,6 +82,8 @@ def count_source(
     with read_only(source) as connection:
         if not planned.dated:
             counts[ALL] = _count_all(connection, planned, mark)
+            if progress:
+                progress(table, counts[ALL], expected)
             return counts
         wanted = set(needed_columns(planned.dated_by))
         columns = [n for n in planned.source.stored if n in wanted]
@@ -89,11 +91,13 @@ def count_source(
         names = np.array([UNDATED, *plan.windows.keys])
         for batch in read_table(connection, planned.source, ranges, columns):
             places = plan.windows.place(date_rows(batch, planned.dated_by)) + 1
+            seen = 0
             for place, count in zip(*np.unique(places, return_counts=True), strict=True):
                 if names[place] in counts:
                     counts[str(names[place])] += int(count)
+                    seen += int(count)
             if progress:
-                progress(table, len(batch), expected)
+                progress(table, seen, expected)
     return counts
 
 
