@@ -26,8 +26,8 @@ def cli() -> None:
     Settings come from options, then the environment (COWRIE_SQLITE_PATH, COWRIE_POSTGRES_URL, COWRIE_STAGING_URL,
     COWRIE_PARTITION_GRAIN, COWRIE_START_DATE, COWRIE_END_DATE), then sensors.toml, then the embedded PostgreSQL.
 
-    Exit codes: 0 done and nothing differs; 1 a difference or a budget passed; 2 usage, settings, source or target cannot
-    be used; 3 interrupted or failed on the way: started again, it continues.
+    Exit codes: 0 done and nothing differs; 1 a difference or a budget passed; 2 usage, settings, source or target
+    cannot be used; 3 interrupted or failed on the way: started again, it continues.
     """
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def quarantine(
             else:
                 print_table(("table", "rowid", "rule", "what"), shown)
             return
-        sink: Any = output.open("w", encoding="utf-8", newline="") if output else click.get_text_stream("stdout")
+        sink: Any = output.open("w", encoding="utf-8", newline="") if output else sys.stdout
         try:
             _write(sink, form, rows)
         finally:

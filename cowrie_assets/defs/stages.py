@@ -190,15 +190,17 @@ def _asset(
             context.add_asset_metadata(metadata, asset_key=key, partition_key=partition)
         results = []
         if check:
-            shown = {"faults": dg.MetadataValue.json(faults[:50]), "number_of_faults": len(faults)}
+            name, _, severity = check
+            first = dg.MetadataValue.json(faults[:50])
+            shown = {"faults": first, "number_of_faults": dg.MetadataValue.int(len(faults))}
             results.append(
                 dg.AssetCheckResult(
-                    passed=not faults, check_name=check[0], severity=check[2], metadata=shown, asset_key=key
+                    passed=not faults, check_name=name, severity=severity, metadata=shown, asset_key=key
                 )
             )
-        metadata = (
-            None if partitioned else {"rows": total, **{t: dg.MetadataValue.json(m) for t, m in per_table.items()}}
+        tables = {table: dg.MetadataValue.json(metadata) for table, metadata in per_table.items()}
+        yield dg.MaterializeResult(
+            asset_key=key, metadata=None if partitioned else {"rows": total, **tables}, check_results=results
         )
-        yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=results)
 
     return materialise

@@ -44,18 +44,18 @@ def driver() -> Any:
 
 def connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
     """Connect in UTC and UTF-8, every wait bounded; raises TargetError that says why it cannot."""
-    psycopg = driver()
+    pg = driver()
     options = f"-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout={LOCK_SECONDS}s -c client_encoding=UTF8"
     try:
-        given = psycopg.conninfo.conninfo_to_dict(url)
+        given = pg.conninfo.conninfo_to_dict(url)
         merged = f"{given.pop('options', '')} {options}".strip()
         timeout = given.pop("connect_timeout", CONNECT_SECONDS)
-        connection: psycopg.Connection[tuple[Any, ...]] = psycopg.connect(
+        connection: psycopg.Connection[tuple[Any, ...]] = pg.connect(
             **given, connect_timeout=timeout, options=merged, application_name="cowrie-assets"
         )
-    except psycopg.ProgrammingError as error:
+    except pg.ProgrammingError as error:
         raise TargetError(f"The target {mask(url)} is no valid URL: {_first_line(error)}.") from error
-    except psycopg.OperationalError as error:
+    except pg.OperationalError as error:
         raise TargetError(
             f"The target {mask(url)} cannot be reached: {_first_line(error)}.",
             hint="Check COWRIE_POSTGRES_URL, that the server runs, user and password.",
@@ -81,7 +81,7 @@ def is_transient(error: BaseException) -> bool:
         return False
     if error.sqlstate is None:
         return isinstance(error, psycopg.OperationalError)
-    return error.sqlstate.startswith(_TRANSIENT)
+    return bool(error.sqlstate.startswith(_TRANSIENT))
 
 
 def translate(error: BaseException, doing: str) -> CowrieError:
@@ -157,9 +157,11 @@ def _try_lock(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
 
 def _holder(connection: psycopg.Connection[tuple[Any, ...]]) -> str:
     row = connection.execute(
-        "SELECT a.pid, to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS') FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+        "SELECT a.pid, to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS')"
+        " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
         " WHERE l.locktype = 'advisory' AND l.granted AND"
-        " l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (l.classid::bigint << 32 | l.objid::bigint) = %s",
+        " l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND (l.classid::bigint << 32 | l.objid::bigint) = %s",
         (LOCK_KEY,),
     ).fetchone()
     return f" (server process {row[0]}, since {row[1]} UTC)" if row else ""

@@ -26,7 +26,7 @@ class Finished:
     """What `finish` built, and what it could not build as declared.
 
     Attributes:
-        pending: (table, partition) that are not loaded yet; where there are any and nothing was forced, nothing was built.
+        pending: (table, partition) not loaded yet; where there are any and nothing was forced, nothing was built.
         findings: (table, what, detail).
     """
 
@@ -112,7 +112,8 @@ def _sequence(connection: Connection, table: Table) -> None:
     name, column = quoted(table.name), quoted(table.serial)
     # The next id follows the highest; a table whose highest id is bigint's last one has no next.
     connection.execute(
-        f"SELECT setval(pg_get_serial_sequence(%s, %s), least(greatest(coalesce(max({column}), 0), 0), 9223372036854775806) + 1,"  # noqa: S608
+        "SELECT setval(pg_get_serial_sequence(%s, %s),"
+        f" least(greatest(coalesce(max({column}), 0), 0), 9223372036854775806) + 1,"
         f" false) FROM {name} HAVING pg_get_serial_sequence(%s, %s) IS NOT NULL".encode(),
         (name, table.serial, name, table.serial),
     )
@@ -127,8 +128,8 @@ def _foreign_key(connection: Connection, table: Table, key: ForeignKey, result: 
         if row is None:
             with connection.transaction():
                 connection.execute(
-                    f"ALTER TABLE {quoted(table.name)} ADD CONSTRAINT {quoted(name)} FOREIGN KEY ({listed(key.columns)})"
-                    f" REFERENCES {target} NOT VALID".encode()
+                    f"ALTER TABLE {quoted(table.name)} ADD CONSTRAINT {quoted(name)}"
+                    f" FOREIGN KEY ({listed(key.columns)}) REFERENCES {target} NOT VALID".encode()
                 )
         if row is None or not row[0]:
             with connection.transaction():

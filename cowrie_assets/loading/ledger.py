@@ -188,7 +188,8 @@ def write_details(
                 )
     for column, ranges in manifest.derived.items():
         connection.execute(
-            "INSERT INTO cowrie_migration.derivations (table_name, column_name, rule, source_rowids, partition_key, run_id)"
+            "INSERT INTO cowrie_migration.derivations"
+            " (table_name, column_name, rule, source_rowids, partition_key, run_id)"
             " VALUES (%s, %s, 'payload.member', %s::int8multirange - %s::int8multirange, %s, %s)",
             (table, column, multirange(ranges), multirange((r, r) for r in sorted(skip)), key, run_id),
         )

@@ -195,7 +195,7 @@ def _count_target(connection: Connection, planned: TablePlan, key: str) -> int:
 
 
 def check_totals(connection: Connection, plan: Plan, source: Path) -> list[TableTotal]:
-    """For every table: the ledger's partitions are exactly the plan's, each once, and sum to COUNT(*) up to the mark."""
+    """For every table: the ledger's partitions are the plan's, each once, and sum to COUNT(*) up to the mark."""
     rows = connection.execute(
         "SELECT table_name, partition_key, source_rows, loaded_at IS NOT NULL FROM cowrie_migration.partitions"
     ).fetchall()
