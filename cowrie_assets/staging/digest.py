@@ -34,6 +34,8 @@ class PartitionDigest:
         self._streams: dict[tuple[str, str], _Hash] = {}
 
     def _feed(self, column: str, stream: str, data: bytes | memoryview) -> None:
+        if not len(data):
+            return  # a stream that only exists because a neighbour in the chunk has such cells must leave no trace
         if (column, stream) not in self._streams:
             self._streams[column, stream] = _hash()
         self._streams[column, stream].update(data)
