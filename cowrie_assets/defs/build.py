@@ -44,14 +44,13 @@ def build_defs(
     make = pipeline or (lambda: Pipeline(settings))
     window = dg.define_asset_job(
         WINDOW_JOB,
-        selection=dg.AssetSelection.keys(
+        selection=dg.AssetSelection.assets(
             *(
                 dg.AssetKey([s, t])
                 for s in ("staging", "quality", "cleaned", "postgres", "validation")
                 for t in known_tables()
             )
         ),
-        partitions_def=partitions,
         description="Every stage of all dated tables for one window.",
     )
     return dg.Definitions(

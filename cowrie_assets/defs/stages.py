@@ -172,7 +172,7 @@ def _asset(
             for table, selected in line.tables_of(unit, keys):
                 if config.tables and table not in config.tables:
                     continue
-                for partition, outcome in WORK[stage](line, table, selected, config.force, context.run_id):
+                for partition, outcome in WORK[stage](line, table, selected, config.force, context.run.run_id):
                     total += outcome.metadata.get("rows", outcome.metadata.get("source", 0)) or 0
                     faults += outcome.faults
                     if partitioned:
