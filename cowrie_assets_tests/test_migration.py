@@ -102,7 +102,8 @@ def test_sums_by_rule_of_the_real_databases(real_v6: Path, pg_url: str, tmp_path
     migrate(pipeline_for(real_v6, pg_url, tmp_path))
     rules = query(
         pg_url,
-        "SELECT table_name, column_name, rule, count(*) FROM cowrie_migration.repairs GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        "SELECT table_name, column_name, rule, count(*) FROM cowrie_migration.repairs"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
     )
     assert rules == [
         ("raw_events", "payload", "json.nonfinite", 3),
@@ -267,9 +268,10 @@ def test_damage_to_target_or_ledger_fails_the_row_equation(
 @pytest.mark.parametrize(
     ("damage", "what"),
     [
-        ("DELETE FROM cowrie_migration.partitions WHERE table_name = 'raw_events' AND source_rows > 5000", "is missing"),
-        ("INSERT INTO cowrie_migration.partitions (table_name, partition_key, source_rows, loaded_at) SELECT table_name,"
-         " 'doubled', source_rows, loaded_at FROM cowrie_migration.partitions WHERE table_name = 'raw_events' AND"
+        ("DELETE FROM cowrie_migration.partitions WHERE table_name = 'raw_events' AND source_rows > 5000",
+         "is missing"),
+        ("INSERT INTO cowrie_migration.partitions (table_name, partition_key, source_rows, loaded_at)"
+         " SELECT table_name, 'doubled', source_rows, loaded_at FROM cowrie_migration.partitions WHERE table_name = 'raw_events' AND"
          " source_rows > 5000", "is not in the plan"),
         ("UPDATE cowrie_migration.partitions SET source_rows = source_rows + 1 WHERE table_name = 'raw_events' AND"
          " source_rows > 5000", "sum to"),
