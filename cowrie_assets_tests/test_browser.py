@@ -13,18 +13,20 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support import expected_conditions as seen
 from selenium.webdriver.support.ui import WebDriverWait
 
+from cowrie_assets.demo import make_demo
+
 pytestmark = pytest.mark.browser
 
-WAIT = 25
+WAIT = 90
 
 
 def free_port() -> int:
@@ -34,13 +36,15 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def ui(real_v3: Path, pg_url: str, tmp_path: Path) -> Iterator[str]:
+def ui(pg_url: str, tmp_path: Path) -> Iterator[str]:
     """URL of a webserver over the project."""
     port = free_port()
+    source = tmp_path / "demo.sqlite"
+    make_demo(source, events=2_000, days=3, last_day=date(2026, 10, 31))
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
     environment = {
         **os.environ,
-        "COWRIE_SQLITE_PATH": str(real_v3),
+        "COWRIE_SQLITE_PATH": str(source),
         "COWRIE_POSTGRES_URL": "postgresql:///?service=test",
         "PGSERVICEFILE": str(tmp_path / "service.conf"),
         "COWRIE_STAGING_URL": str(tmp_path / "staging"),
@@ -52,14 +56,14 @@ def ui(real_v3: Path, pg_url: str, tmp_path: Path) -> Iterator[str]:
     (tmp_path / "service.conf").write_text("[test]\n" + "\n".join(lines) + "\n", encoding="utf-8")
     plan = [sys.executable, "-m", "cowrie_assets.cli.main", "plan"]
     subprocess.run(plan, env=environment, check=True, capture_output=True)
-    log = (tmp_path / "web.log").open("wb")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-m", "cowrie_assets.definitions"],
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    log.close()
+    modules = ["-m", "cowrie_assets.definitions"]
+    web = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), *modules]
+    # The daemon launches what the dialog asks for over partitions: `make ui` runs both.
+    daemon = [sys.executable, "-m", "dagster._daemon", "run", *modules]
+    with (tmp_path / "ui.log").open("wb") as log:
+        servers = [
+            subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT) for command in (web, daemon)
+        ]
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + WAIT
     while True:
@@ -67,15 +71,17 @@ def ui(real_v3: Path, pg_url: str, tmp_path: Path) -> Iterator[str]:
             with urllib.request.urlopen(f"{url}/server_info", timeout=2):
                 break
         except OSError:
-            assert time.monotonic() < deadline, (tmp_path / "web.log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "ui.log").read_text()
             time.sleep(0.3)
     yield url
-    server.terminate()
-    try:
-        server.wait(15)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait(5)
+    for server in servers:
+        server.terminate()
+    for server in servers:
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait(5)
 
 
 @pytest.fixture
@@ -112,11 +118,9 @@ def test_a_partition_is_materialised_from_the_ui(ui: str, browser: webdriver.Chr
     browser.execute_script("localStorage.setItem('communityNux', JSON.stringify('1'))")
     browser.get(f"{ui}/assets/staging/raw_events")
     wait.until(seen.element_to_be_clickable(button("Materialize"))).click()
-    box = wait.until(seen.visibility_of_element_located((By.XPATH, "//input[contains(@placeholder, 'ex: ')]")))
-    box.send_keys(Keys.CONTROL, "a")
-    box.send_keys("2026-11-24", Keys.ENTER)
+    wait.until(seen.element_to_be_clickable(button("Latest"))).click()
     wait.until(seen.element_to_be_clickable(button("Launch"))).click()
-    manifest = tmp_path / "staging" / "staging" / "raw_events" / "2026-11-24.json"
+    manifest = tmp_path / "staging" / "staging" / "raw_events" / "2026-10-31.json"
     wait.until(lambda _: manifest.exists())
     browser.get(f"{ui}/runs")
     wait.until(seen.presence_of_element_located((By.XPATH, "//*[normalize-space(text())='Success']")))
