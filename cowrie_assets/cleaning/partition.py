@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..catalog import Type
+from ..errors import StagingError
 from ..planning.plan import Plan, TablePlan
 from ..source.reader import Range
 from ..staging.files import COMPRESSION, ROWID, Manifest, read_partition, require_manifest
@@ -111,9 +112,15 @@ def inputs_of(plan: TablePlan, staged: Manifest) -> str:
 
 
 def clean_partition(
-    plan: Plan, store: Store, table: str, key: str, *, force: bool = False, progress: Callable[[int], None] | None = None
+    plan: Plan,
+    store: Store,
+    table: str,
+    key: str,
+    *,
+    force: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[CleanedManifest, bool]:
-    """See that a partition is cleaned: its manifest, and whether it was made now. StagingError where it is not staged."""
+    """See that a partition is cleaned: its manifest, and whether it was made now; StagingError if it is not staged."""
     planned = plan.tables[table]
     staged = require_manifest(store, table, key)
     inputs = inputs_of(planned, staged)
@@ -133,7 +140,7 @@ def clean_partition(
 
 
 class _Writer:
-    """Three Parquet files that appear together when all rows are in."""
+    """Up to three Parquet files that appear together when all rows are in."""
 
     def __init__(self, store: Store, plan: TablePlan, table: str, key: str) -> None:
         self.table, self.key = table, key
@@ -150,31 +157,35 @@ class _Writer:
 
     def __enter__(self) -> _Writer:
         self.stack.__enter__()
-        self.data = self._open("data", self.schema)
-        self.repairs = self._open("repairs", REPAIRS)
-        self.quarantine = self._open("quarantine", QUARANTINE)
+        # What a killed or older run left must not be read for this one.
+        self.store.delete(folder(self.table, self.key))
+        self.writers: dict[str, pq.ParquetWriter] = {}
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.stack.__exit__(*error)
 
-    def _open(self, name: str, schema: pa.Schema) -> pq.ParquetWriter:
-        stream = self.stack.enter_context(self.store.writing(f"{folder(self.table, self.key)}/{name}.parquet"))
-        return self.stack.enter_context(
-            pq.ParquetWriter(stream, schema, compression=COMPRESSION, use_dictionary=False)
-        )
+    def _write(self, name: str, rows: pa.Table) -> None:
+        """Write to one of the files; a file without rows is never made."""
+        if name not in self.writers:
+            path = f"{folder(self.table, self.key)}/{name}.parquet"
+            stream = self.stack.enter_context(self.store.writing(path))
+            self.writers[name] = self.stack.enter_context(
+                pq.ParquetWriter(stream, rows.schema, compression=COMPRESSION, use_dictionary=False)
+            )
+        self.writers[name].write_table(rows, row_group_size=rows.num_rows)
 
     def add(self, cleaned: Cleaned) -> None:
         self.rows += len(cleaned.rowids)
         if len(cleaned.rowids):
             arrays = [cleaned.rowids, *(cleaned.columns[n] for n in self.columns)]
-            self.data.write_table(pa.Table.from_arrays(arrays, schema=self.schema), row_group_size=len(cleaned.rowids))
+            self._write("data", pa.Table.from_arrays(arrays, schema=self.schema))
         self.rules.update(r.rule for r in cleaned.repairs)
         self.reasons.update(q.rule for q in cleaned.quarantine)
         if cleaned.repairs:
-            self.repairs.write_table(_repairs_table(cleaned.repairs))
+            self._write("repairs", _repairs_table(cleaned.repairs))
         if cleaned.quarantine:
-            self.quarantine.write_table(_quarantine_table(cleaned.quarantine))
+            self._write("quarantine", _quarantine_table(cleaned.quarantine))
         for column, rowids in cleaned.derived.items():
             extend_ranges(self.derived.setdefault(column, []), rowids)
         self.differing.update({c: len(ids) for c, ids in cleaned.differing.items() if len(ids)})
@@ -220,11 +231,24 @@ def _quarantine_table(rows: Iterable[QuarantineRow]) -> pa.Table:
     return pa.Table.from_pylist(listed, schema=QUARANTINE)
 
 
-def read_rows(store: Store, table: str, key: str, name: str) -> Iterator[pa.Table]:
-    """One of a cleaned partition's files (`data`, `repairs`, `quarantine`), a row group at a time."""
-    with store.open(f"{folder(table, key)}/{name}.parquet") as file:
-        parquet = pq.ParquetFile(file)
-        for group in range(parquet.num_row_groups):
-            yield parquet.read_row_group(group)
+def read_rows(store: Store, manifest: CleanedManifest, name: str) -> Iterator[pa.Table]:
+    """One of a cleaned partition's files (`data`, `repairs`, `quarantine`), a row group at a time.
 
-
+    Raises:
+        StagingError: where the file does not hold the rows that the manifest counts.
+    """
+    expected = {"data": manifest.rows, "repairs": manifest.repaired, "quarantine": manifest.quarantined}[name]
+    path = f"{folder(manifest.table, manifest.partition)}/{name}.parquet"
+    found = 0
+    if expected:
+        with store.open(path) as file:
+            parquet = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                rows = parquet.read_row_group(group)
+                found += rows.num_rows
+                yield rows
+    if found != expected:
+        raise StagingError(
+            f"{path} holds {found:,} rows, its manifest counts {expected:,}.",
+            hint=f"Materialise cleaned/{manifest.table} again with force.",
+        )

@@ -169,14 +169,14 @@ def write_details(
             "COPY cowrie_migration.repairs (table_name, source_rowid, column_name, rule, original, original_type,"
             " replacement, target_key, partition_key, run_id) FROM STDIN"
         ) as copy:
-            for rows in read_rows(store, table, key, "repairs"):
+            for rows in read_rows(store, manifest, "repairs"):
                 for r in rows.to_pylist():
                     if r["rowid"] not in skip:
                         rowid = r["rowid"] if rowids else None
                         cells = (r["column"], r["rule"], r["original"], r["original_type"], r["replacement"])
                         copy.write_row((table, rowid, *cells, r["target_key"], key, run_id))
         large: list[tuple[int, str, bytes]] = []
-        for rows in read_rows(store, table, key, "quarantine"):
+        for rows in read_rows(store, manifest, "quarantine"):
             listed = rows.to_pylist()
             set_aside(connection, table, key, run_id, [(r["rowid"] if rowids else None, *_reason(r)) for r in listed])
             large += [(r["rowid"], cell["column"], cell["bytes"]) for r in listed for cell in r["large"]]

@@ -124,7 +124,7 @@ class _Load:
 
     def _copy(self, progress: Callable[[int], None] | None) -> list[Refused]:
         refused: list[Refused] = []
-        for rows in read_rows(self.store, self.cleaned.table, self.cleaned.partition, "data"):
+        for rows in read_rows(self.store, self.cleaned, "data"):
             now = copy_rows(self.connection, self.table, rows, self._make_room)
             refused += now
             if now:

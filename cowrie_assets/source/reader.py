@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from .cells import Cells
+from .cells import Cells, concat
 from .schema import SourceTable, quoted
 
 BATCH_BYTES = 8 << 20
-"""Target size of a batch. Python's row objects take about four times the bytes they hold, so 8 MiB of cells peak near
-40 MiB; batches of 2 to 32 MiB read equally fast."""
-FIRST_ROWS, MIN_ROWS, MAX_ROWS = 100, 4, 5_000
+"""Size from which a batch is handed on. Python's row objects take about four times the bytes they hold."""
+BLOCK_ROWS = 256
+"""Rows that are Python objects at one time. Blocks of 256 read a Cowrie table as fast as blocks of 5,000, and a run of
+huge cells behind small ones is noticed after 256 of them."""
 
 Range = tuple[int, int]
 EVERYTHING: Range = (-(2**63), 2**63 - 1)
@@ -71,16 +72,29 @@ def read_table(
 
 
 def _stream(cursor: sqlite3.Cursor, names: Sequence[str]) -> Iterator[Batch]:
-    size = FIRST_ROWS
-    while rows := cursor.fetchmany(size):
+    parts: list[Batch] = []
+    size = 0
+    while rows := cursor.fetchmany(BLOCK_ROWS):
         rowids, *columns = zip(*rows, strict=True)
         del rows
-        batch = Batch(
-            pa.array(rowids, pa.int64()), {n: Cells.encode(c) for n, c in zip(names, columns, strict=True)}
+        parts.append(
+            Batch(pa.array(rowids, pa.int64()), {n: Cells.encode(c) for n, c in zip(names, columns, strict=True)})
         )
         del rowids, columns
-        size = min(MAX_ROWS, max(MIN_ROWS, BATCH_BYTES * len(batch) // max(1, batch.nbytes)))
-        yield batch
+        size += parts[-1].nbytes
+        if size >= BATCH_BYTES:
+            yield join(parts)
+            parts, size = [], 0
+    if parts:
+        yield join(parts)
+
+
+def join(parts: Sequence[Batch]) -> Batch:
+    """Batches of one table, one after another, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = {name: concat([p.columns[name] for p in parts]) for name in parts[0].columns}
+    return Batch(pa.concat_arrays([p.rowids for p in parts]), columns)
 
 
 def _numbered(batches: Iterator[Batch], ranges: list[Range]) -> Iterator[Batch]:

@@ -24,9 +24,8 @@ from ..errors import PlanError
 from ..planning.plan import Plan, TablePlan
 from ..planning.scan import Progress
 from ..planning.windows import Windows
-from ..source.cells import concat
 from ..source.dating import date_rows
-from ..source.reader import Batch, Range, read_table
+from ..source.reader import Batch, Range, join, read_table
 from ..source.sqlite import SourceState, read_only, source_state
 from .digest import PartitionDigest
 from .files import COMPRESSION, Manifest, Piece, manifest_path, read_manifest, read_partition, to_table
@@ -234,8 +233,4 @@ def _chunks(
 
 
 def _join(held: Sequence[Chunk]) -> Chunk:
-    if len(held) == 1:
-        return held[0]
-    names = held[0][0].columns
-    columns = {n: concat([b.columns[n] for b, _ in held]) for n in names}
-    return Batch(pa.concat_arrays([b.rowids for b, _ in held]), columns), np.concatenate([p for _, p in held])
+    return join([batch for batch, _ in held]), np.concatenate([places for _, places in held])

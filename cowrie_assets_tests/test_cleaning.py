@@ -1,0 +1,240 @@
+"""What a table's policy makes of cells: kept, repaired, filled, or the row set aside.
+
+Not here: JSON's own rules (`test_json_rules.py`) or dates (`test_instants.py`).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cowrie_assets.catalog import TABLES, Type
+from cowrie_assets.cleaning.partition import extend_ranges
+from cowrie_assets.cleaning.scalars import clean_boolean, clean_integer, clean_real
+from cowrie_assets.cleaning.table import Cleaned, TableCleaner
+from cowrie_assets.cleaning.text import clean_text
+from cowrie_assets.planning.plan import TablePlan
+from cowrie_assets.source.cells import Cells
+from cowrie_assets.source.reader import Batch
+from cowrie_assets.source.schema import SourceColumn, SourceTable
+
+GOOD: dict[str, dict[str, object]] = {
+    "raw_events": {
+        "id": 1,
+        "ingest_at": "2026-11-24 05:48:08",
+        "source": "s",
+        "source_generation": 0,
+        "payload": '{"session": "a", "eventid": "e", "timestamp": "2026-11-24T05:42:48.828261Z"}',
+        "quarantined": 0,
+    },
+    "session_summaries": {"session_id": "a", "event_count": 0, "created_at": "2026-11-24 05:48:08"},
+    "dead_letter_events": {"id": 1, "reason": "r", "payload": "{}", "created_at": "2026-11-24 05:48:08", "resolved": 0},
+    "schema_state": {"key": "schema_version", "value": "3"},
+}
+
+
+def plan_of(table: str, stored: Sequence[str], **options: Any) -> TablePlan:
+    columns = tuple(SourceColumn(n, "", False, None, 0, False) for n in stored)
+    generated = tuple(
+        SourceColumn(c.name, "", False, None, 0, True) for c in TABLES[table].columns if c.derived and c.name not in stored
+    )
+    others = tuple(
+        SourceColumn(c.name, "", False, None, 0, True)
+        for c in TABLES[table].columns
+        if c.name not in stored and not c.derived
+    )
+    source = SourceTable(table, (*columns, *generated, *others), (), "rowid", None)
+    return TablePlan(source, 0, None, {}, {}, **options)
+
+
+def clean(table: str, *rows: dict[str, object], **options: Any) -> Cleaned:
+    """Clean rows that differ from a good one in the given cells; str is text, bytes a blob."""
+    full = [GOOD[table] | row for row in rows]
+    names = list(dict.fromkeys(n for row in full for n in row))
+    cells = {n: [row.get(n) for row in full] for n in names}
+    encoded = {n: Cells.encode([bytearray(v.encode()) if isinstance(v, str) else v for v in c])
+               for n, c in cells.items()}  # fmt: skip
+    batch = Batch(pa.array(range(1, len(rows) + 1), pa.int64()), encoded)
+    return TableCleaner(plan_of(table, names, **options)).clean(batch)
+
+
+def one_repair(cleaned: Cleaned) -> tuple[str, str, bytes | None, str, str | None]:
+    (r,) = cleaned.repairs
+    assert cleaned.quarantine == []
+    return r.column, r.rule, r.original, r.original_type, r.replacement
+
+
+@pytest.mark.parametrize(
+    ("table", "cells", "repair"),
+    [
+        ("raw_events", {"risk_score": "high"}, ("risk_score", "integer.none", b"high", "text", None)),
+        ("raw_events", {"risk_score": 1.5}, ("risk_score", "integer.none", b"1.5", "real", None)),
+        ("raw_events", {"source": "a\x00b"}, ("source", "text.nul", b"a\x00b", "text", "a\\x00b")),
+        ("raw_events", {"source": b"blob"}, ("source", "text.blob", b"blob", "blob", "blob")),
+        ("raw_events", {"ingest_at": "bad"},
+         ("ingest_at", "date.fallback", b"bad", "text", "2026-11-24 05:42:48.828261+00")),
+        ("raw_events", {"ingest_at": 1758542400},
+         ("ingest_at", "date.epoch", b"1758542400", "integer", "2025-09-22 12:00:00+00")),
+        ("raw_events", {"payload": 1.1}, ("payload", "json.real", b"1.1", "real", "1.1")),
+        ("session_summaries", {"first_event_at": "0000-00-00"},
+         ("first_event_at", "date.unreadable", b"0000-00-00", "text", None)),
+        ("session_summaries", {"first_event_at": "2025-01-01 00:00:00.1234567"},
+         ("first_event_at", "date.fraction", b"2025-01-01 00:00:00.1234567", "text", "2025-01-01 00:00:00.123456+00")),
+        ("schema_state", {}, ("value", "schema.version", b"3", "text", "6")),
+    ],
+)  # fmt: skip
+def test_a_changed_cell_is_a_repair_with_its_original(
+    table: str, cells: dict[str, object], repair: tuple[object, ...]
+) -> None:
+    assert one_repair(clean(table, cells)) == repair
+
+
+@pytest.mark.parametrize(
+    ("table", "cells", "rule"),
+    [
+        ("raw_events", {"quarantined": 2}, "bool.none"),
+        ("raw_events", {"source_generation": "x"}, "integer.none"),
+        ("raw_events", {"source": None}, "null.required"),
+        ("raw_events", {"ingest_at": None}, "null.required"),
+        ("raw_events", {"payload": None}, "null.required"),
+        ("raw_events", {"payload": "nothing in it"}, "json.unreadable"),
+        ("raw_events", {"ingest_at": "bad", "payload": "{}"}, "date.unreadable"),
+        ("session_summaries", {"session_id": None}, "key.null"),
+        ("dead_letter_events", {"created_at": "bad"}, "date.unreadable"),
+    ],
+)
+def test_a_row_that_cannot_be_placed_is_set_aside_whole(table: str, cells: dict[str, object], rule: str) -> None:
+    cleaned = clean(table, cells, {})
+    (row,) = cleaned.quarantine
+    assert row.rule == rule
+    assert cleaned.rowids.to_pylist() == [2]
+    original = json.loads(row.original)
+    for name, value in (GOOD[table] | cells).items():
+        raw = base64.b64decode(original[name]["value"]).decode() if isinstance(value, str) else original[name]["value"]
+        assert raw == (str(value) if isinstance(value, int) else value)
+
+
+@pytest.mark.parametrize(
+    ("table", "cells"),
+    [
+        ("raw_events", {"source": "x" * 100_000, "source_offset": 2**62}),
+        ("raw_events", {"ingest_at": "2026-11-24T05:48:08+02:00"}),
+        ("raw_events", {"event_timestamp": "not a date at all"}),
+        ("raw_events", {"payload": "123"}),
+        ("raw_events", {"payload": 123}),
+        ("session_summaries", {"first_event_at": "0001-01-01 00:00:00", "enrichment": "null"}),
+        ("dead_letter_events", {"payload": '{"malformed": "\\"src_ip\\": \\"1.2.3.4\\","}', "source": ""}),
+        ("schema_state", {"value": "6"}),
+        ("schema_state", {"value": "7"}),
+        ("schema_state", {"key": "other", "value": "1"}),
+    ],
+)
+def test_what_fits_leaves_no_row_in_the_ledger(table: str, cells: dict[str, object]) -> None:
+    cleaned = clean(table, cells)
+    assert (cleaned.repairs, cleaned.quarantine, len(cleaned.rowids)) == ([], [], 1)
+
+
+def test_former_generated_columns_are_filled_and_a_stored_one_is_kept() -> None:
+    absent = clean("raw_events", {}, {"payload": "{}"})
+    assert absent.columns["session_id"].to_pylist() == ["a", None]
+    assert {n: r.to_pylist() for n, r in absent.derived.items()} == {
+        "session_id": [1],
+        "event_type": [1],
+        "event_timestamp": [1],
+    }
+    stored = clean("raw_events", {"session_id": "a"}, {"session_id": "other"}, {"session_id": None})
+    assert stored.columns["session_id"].to_pylist() == ["a", "other", "a"]
+    assert stored.derived["session_id"].to_pylist() == [3]
+    assert stored.differing["session_id"].to_pylist() == [2]
+    assert stored.repairs == []
+
+
+def test_a_loser_is_set_aside_with_its_winner() -> None:
+    cleaned = clean("session_summaries", {"session_id": "a\x00"}, {"session_id": "a\\x00"}, losers={1: (2, "session_id")})
+    assert [(q.rowid, q.rule) for q in cleaned.quarantine] == [(1, "key.duplicate")]
+    assert "row 2" in cleaned.quarantine[0].detail
+    assert cleaned.repairs == []
+
+
+def test_columns_that_the_source_lacks_are_left_to_the_targets_defaults() -> None:
+    assert "vt_flagged" not in clean("session_summaries", {}).columns
+
+
+def test_an_unknown_text_column_takes_numbers_without_repairs() -> None:
+    cells = Cells.encode([5, bytearray(b"x"), 1.5, None])
+    widened = clean_text(cells, numbers_fit=True)
+    assert (widened.values.to_pylist(), widened.repairs) == (["5", "x", "1.5", None], [])
+    assert [r.rules for r in clean_text(cells).repairs] == [("text.number",), ("text.number",)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [(0, False), (1, True), (2, None), (-1, None), (1.0, None), (bytearray(b"true"), True), (bytearray(b"t"), None),
+     (bytearray(b""), None), (b"1", None)],
+)  # fmt: skip
+def test_booleans(cell: object, value: bool | None) -> None:
+    outcome = clean_boolean(Cells.encode([cell, None]))
+    assert outcome.values.to_pylist() == [value, None]
+    assert len(outcome.refusals) == (value is None)
+
+
+def test_numbers() -> None:
+    assert clean_integer(Cells.encode([2**63 - 1, 1.0, None])).values.to_pylist() == [2**63 - 1, None, None]
+    assert clean_real(Cells.encode([2**53, 2**53 + 1, 0.1, -(2**53)])).values.to_pylist() == [2.0**53, None, 0.1, -(2.0**53)]
+
+
+CELL = st.one_of(
+    st.none(), st.integers(-3, 3), st.floats(allow_nan=False), st.binary(max_size=6), st.binary(max_size=6).map(bytearray),
+    st.sampled_from([bytearray(b"2025-01-01 00:00:00"), bytearray(b'{"session": "s"}'), bytearray(b"{cut")]),
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(TABLES)), st.data())
+def test_every_row_is_kept_or_set_aside_and_every_change_is_listed(table: str, data: st.DataObject) -> None:
+    names = [c.name for c in TABLES[table].columns]
+    count = data.draw(st.integers(1, 6))
+    cells = {n: data.draw(st.lists(CELL, min_size=count, max_size=count)) for n in names}
+    batch = Batch(pa.array(range(1, count + 1), pa.int64()), {n: Cells.encode(c) for n, c in cells.items()})
+    cleaned = TableCleaner(plan_of(table, names)).clean(batch)
+    kept, aside = cleaned.rowids.to_pylist(), [q.rowid for q in cleaned.quarantine]
+    assert sorted(kept + aside) == list(range(1, count + 1))
+    listed = {(r.rowid, r.column) for r in cleaned.repairs}
+    assert len(listed) == len(cleaned.repairs)
+    assert {rowid for rowid, _ in listed} <= set(kept)
+    filled = {(rowid, n) for n, ids in cleaned.derived.items() for rowid in ids.to_pylist()}
+    for position, rowid in enumerate(kept):
+        for column in TABLES[table].columns:
+            stored, value = cells[column.name][rowid - 1], cleaned.columns[column.name][position].as_py()
+            if (rowid, column.name) in listed | filled or column.type is Type.TIMESTAMPTZ:
+                continue
+            if isinstance(stored, bytearray):
+                assert column.type in (Type.TEXT, Type.JSONB)
+                assert value.encode() == bytes(stored)
+            elif column.type is Type.JSONB and isinstance(stored, int):
+                assert value == str(stored)
+            else:
+                assert value == stored
+
+
+@given(st.sets(st.integers(-50, 50)), st.integers(0, 100))
+def test_ranges_hold_exactly_the_rowids(ids: set[int], cut: int) -> None:
+    ordered = sorted(ids)
+    ranges: list[tuple[int, int]] = []
+    for chunk in (ordered[:cut], ordered[cut:]):
+        extend_ranges(ranges, pa.array(chunk, pa.int64()))
+    assert [n for low, high in ranges for n in range(low, high + 1)] == ordered
+    assert all(b[0] > a[1] + 1 for a, b in zip(ranges, ranges[1:], strict=False))
+
+
+def test_a_changed_shape_is_another_plan() -> None:
+    plan = plan_of("files", ["id"])
+    assert replace(plan, types={"x": Type.TEXT}) != plan

@@ -1,0 +1,157 @@
+"""The plan: where rows lie, which lose as duplicates, and whether it still fits the source.
+
+Not here: windows alone (`test_windows.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cowrie_assets.catalog import TABLES, Type
+from cowrie_assets.errors import PlanError
+from cowrie_assets.pipeline import Pipeline
+from cowrie_assets.planning.plan import Plan
+from cowrie_assets.planning.scan import make_plan
+from cowrie_assets.settings import Grain, Settings
+from cowrie_assets.source.dating import date_rows
+from cowrie_assets.source.reader import read_table
+from cowrie_assets.source.schema import read_schema
+from cowrie_assets.source.sqlite import read_only
+from cowrie_assets_tests.test_source import database
+
+SUMMARY = (
+    "CREATE TABLE session_summaries (session_id VARCHAR(64) NOT NULL, first_event_at DATETIME, {key})",
+    "INSERT INTO session_summaries (session_id, first_event_at) VALUES {rows}",
+)
+
+
+def summaries(path: Path, rows: str, key: str = "CONSTRAINT pk PRIMARY KEY (session_id)") -> Plan:
+    database(path, *(s.format(key=key, rows=rows) for s in SUMMARY))
+    return make_plan(Settings(source=path))
+
+
+@pytest.mark.parametrize("grain", [None, Grain.DAY, Grain.MONTH])
+def test_every_row_lies_in_exactly_one_partition(grain: Grain | None, real_v6: Path) -> None:
+    plan = make_plan(Settings(source=real_v6, grain=grain))
+    with read_only(real_v6) as connection:
+        for name, table in plan.tables.items():
+            found: Counter[str] = Counter()
+            for batch in read_table(connection, read_schema(connection).tables[name]):
+                if table.dated:
+                    places = plan.windows.place(date_rows(batch, table.dated_by))
+                    keys = ["undated" if p < 0 else plan.windows.keys[p] for p in places]
+                else:
+                    keys = ["all"] * len(batch)
+                for key, rowid in zip(keys, batch.rowids.to_pylist(), strict=True):
+                    found[key] += 1
+                    assert any(low <= rowid <= high for low, high in table.slice(key).ranges)
+            assert found == {k: s.rows for k, s in table.slices.items()}
+            assert sum(found.values()) == table.rows
+
+
+def test_it_reads_back_as_it_was_written(real_v3: Path) -> None:
+    plan = make_plan(Settings(source=real_v3))
+    again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert again == plan
+    assert again.id == plan.id == make_plan(Settings(source=real_v3)).id
+
+
+def test_an_unrepaired_key_wins_over_a_repaired_one(tmp_path: Path) -> None:
+    plan = summaries(tmp_path / "s", "('a' || char(0), NULL), ('a\\x00', NULL), ('b', NULL)")
+    assert plan.tables["session_summaries"].losers == {1: (2, "session_id")}
+
+
+def test_among_repaired_keys_the_lowest_rowid_wins(tmp_path: Path) -> None:
+    plan = summaries(tmp_path / "s", "(CAST(x'61ff' AS TEXT), NULL), (x'61ff', NULL), ('c', NULL)")
+    assert plan.tables["session_summaries"].losers == {2: (1, "session_id")}
+
+
+def test_without_a_constraint_the_whole_table_is_grouped(tmp_path: Path) -> None:
+    rows = "('a', NULL), ('b', '2025-01-01'), ('a', '2026-01-01'), ('a', NULL)"
+    plan = summaries(tmp_path / "s", rows, key="matcher TEXT")
+    assert plan.tables["session_summaries"].losers == {3: (1, "session_id"), 4: (1, "session_id")}
+
+
+def test_a_table_that_only_has_the_name_is_unknown(tmp_path: Path) -> None:
+    path = database(tmp_path / "s", "CREATE TABLE files (name TEXT)", "INSERT INTO files VALUES ('x')")
+    plan = make_plan(Settings(source=path))
+    assert plan.dated == ()
+    assert plan.tables["files"].target.columns[0].type is Type.TEXT
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "kind"),
+    [
+        ("INTEGER", "(1), (NULL)", Type.BIGINT),
+        ("INTEGER", "(1), ('x')", Type.TEXT),
+        ("int(11)", "(1)", Type.BIGINT),
+        ("VARCHAR(10)", "('much longer than ten')", Type.TEXT),
+        ("BOOLEAN", "(0), (1)", Type.BOOLEAN),
+        ("BOOLEAN", "(0), (2)", Type.TEXT),
+        ("DATETIME", "('2025-01-01 00:00:00')", Type.TIMESTAMPTZ),
+        ("DATETIME", "('2025-01-01 00:00:00'), (1758542400)", Type.TEXT),
+        ("JSON", "('{\"a\": 1}')", Type.JSONB),
+        ("JSON", "('{\"a\": NaN}')", Type.TEXT),
+        ("REAL", "(1.5), (2)", Type.DOUBLE),
+        ("BLOB", "(x'00')", Type.BYTEA),
+        ("BLOB", "('text')", Type.TEXT),
+        ("NUMERIC", "(1), (1.5)", Type.DOUBLE),
+        ("", "(1), ('x')", Type.TEXT),
+        ("", "(1)", Type.BIGINT),
+    ],
+)
+def test_types_of_unknown_columns(declared: str, values: str, kind: Type, tmp_path: Path) -> None:
+    path = database(tmp_path / "s", f"CREATE TABLE t (c {declared})", f"INSERT INTO t VALUES {values}")
+    plan = make_plan(Settings(source=path))
+    assert plan.tables["t"].types == {"c": kind}
+    widened = [f.code for f in plan.findings]
+    assert widened == (["type.widened"] if kind is Type.TEXT and declared not in ("", "VARCHAR(10)") else [])
+
+
+def test_a_later_processors_columns_are_carried(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    summaries(path, "('a', NULL)")
+    database(path, "ALTER TABLE session_summaries ADD COLUMN score REAL", "UPDATE session_summaries SET score = 0.5")
+    table = make_plan(Settings(source=path)).tables["session_summaries"].target
+    assert table.columns[-1].name == "score"
+    assert table.columns[:-1] == TABLES["session_summaries"].columns
+
+
+def test_renumbered_rowids_are_noticed(real_v6: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    shutil.copy(real_v6, path)
+    line = Pipeline(Settings(source=path, staging=str(tmp_path / "staging")))
+    assert line.checked_source() == path
+    connection = sqlite3.connect(path)
+    # What VACUUM may do to a table without an INTEGER PRIMARY KEY; some versions of SQLite keep the rowids.
+    (declaration,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'session_summaries'").fetchone()
+    connection.execute("ALTER TABLE session_summaries RENAME TO old")
+    connection.execute(declaration)
+    connection.execute("INSERT INTO session_summaries SELECT * FROM old ORDER BY rowid")
+    connection.execute("DROP TABLE old")
+    connection.commit()
+    connection.close()
+    with pytest.raises(PlanError, match=r"session_summaries.*VACUUM.*cowrie-assets reset"):
+        line.checked_source()
+
+
+def test_another_source_under_the_same_path_is_noticed(real_v6: Path, real_v3: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    shutil.copy(real_v6, path)
+    line = Pipeline(Settings(source=path, staging=str(tmp_path / "staging")))
+    assert line.checked_source() == path
+    shutil.copy(real_v3, path)
+    with pytest.raises(PlanError, match="replaced"):
+        line.checked_source()
+
+
+def test_other_settings_than_the_plans_are_refused(real_v3: Path, tmp_path: Path) -> None:
+    Pipeline(Settings(source=real_v3, staging=str(tmp_path))).make_plan()
+    with pytest.raises(PlanError, match=r"grain: plan auto, now month.*plan --replace"):
+        _ = Pipeline(Settings(source=real_v3, staging=str(tmp_path), grain=Grain.MONTH)).plan

@@ -1,0 +1,196 @@
+"""Reading SQLite: every cell as stored, nothing written, one clear error for what cannot be read.
+
+Not here: dates (`test_instants.py`) or the plan (`test_plan.py`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cowrie_assets.errors import SourceError
+from cowrie_assets.source import reader
+from cowrie_assets.source.cells import Cells, Storage, concat, original_bytes
+from cowrie_assets.source.reader import Batch, join, read_table
+from cowrie_assets.source.schema import read_schema
+from cowrie_assets.source.sqlite import read_only
+
+
+def database(path: Path, *statements: str) -> Path:
+    connection = sqlite3.connect(path)
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+    return path
+
+
+def rows(path: Path, table: str = "t", **options: object) -> Batch:
+    with read_only(path) as connection:
+        source = read_schema(connection).tables[table]
+        return join(list(read_table(connection, source, **options)))  # type: ignore[arg-type]
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _missing(path: Path) -> None:
+    assert not path.exists()
+
+
+def _random(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 64)
+
+
+def _truncated(path: Path) -> None:
+    database(path, "CREATE TABLE t (a)", "INSERT INTO t VALUES (zeroblob(100000))")
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+def _no_table(path: Path) -> None:
+    database(path, "CREATE TABLE t (a)", "DROP TABLE t")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_missing, "does not exist"),
+        (_directory, "is a directory"),
+        (Path.touch, "is empty"),
+        (_random, "not a SQLite database, or is encrypted"),
+        (_truncated, "is truncated"),
+        (_no_table, "no user table"),
+    ],
+)
+def test_what_cannot_be_read_is_one_clear_error(make: Callable[[Path], None], says: str, tmp_path: Path) -> None:
+    path = tmp_path / "source.sqlite"
+    make(path)
+    with pytest.raises(SourceError, match=says), read_only(path) as connection:
+        read_schema(connection)
+
+
+def test_a_locked_source_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = database(tmp_path / "s", "CREATE TABLE t (a)")
+    monkeypatch.setattr("cowrie_assets.source.sqlite.BUSY_SECONDS", 0.1)
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(SourceError, match="locked by another process"), read_only(path):
+        pass
+    writer.close()
+
+
+def test_a_wal_source_is_read_beside_its_writer(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("CREATE TABLE t (a INTEGER)")
+    writer.execute("INSERT INTO t VALUES (1)")
+    with read_only(path) as connection:
+        table = read_schema(connection).tables["t"]
+        writer.execute("INSERT INTO t VALUES (2)")
+        seen = join(list(read_table(connection, table)))
+    assert len(seen) == 1
+    assert len(rows(path)) == 2
+    writer.close()
+
+
+def test_the_main_file_does_not_change(real_v3: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    shutil.copy(real_v3, path)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    before = path.read_bytes()
+    for table in ("raw_events", "session_summaries"):
+        rows(path, table)
+    assert path.read_bytes() == before
+
+
+def test_every_storage_class_survives(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE t (a)",
+        "INSERT INTO t VALUES (NULL), (1), (-9223372036854775808), (1.5), (9e999), ('x'), (''), (x'00ff'), (x''),"
+        " (CAST(x'61ff62' AS TEXT)), ('a' || char(0) || 'b')",
+    )
+    cells = rows(path).columns["a"]
+    assert [cells.value(i) for i in range(len(cells))] == [
+        (Storage.NULL, None),
+        (Storage.INTEGER, 1),
+        (Storage.INTEGER, -(2**63)),
+        (Storage.REAL, 1.5),
+        (Storage.REAL, float("inf")),
+        (Storage.TEXT, b"x"),
+        (Storage.TEXT, b""),
+        (Storage.BLOB, b"\x00\xff"),
+        (Storage.BLOB, b""),
+        (Storage.TEXT, b"a\xffb"),
+        (Storage.TEXT, b"a\x00b"),
+    ]
+
+
+def test_generated_columns_are_not_read(real_v3: Path) -> None:
+    assert "session_id" not in rows(real_v3, "raw_events").columns
+    assert "payload" in rows(real_v3, "raw_events").columns
+
+
+def test_a_malformed_payload_does_not_stop_the_table(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, p JSON)",
+        "INSERT INTO t (p) VALUES ('{\"a\": 1}'), ('{broken'), ('{\"a\": 3}')",
+        "ALTER TABLE t ADD COLUMN s TEXT GENERATED ALWAYS AS (json_extract(p, '$.a')) VIRTUAL",
+    )
+    assert len(rows(path)) == 3
+
+
+def test_odd_tables(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        'CREATE TABLE "a ""b; DROP" ("c ""d" TEXT, rowid TEXT)',
+        'INSERT INTO "a ""b; DROP" VALUES (\'v\', \'not the rowid\')',
+        "CREATE TABLE w (k TEXT PRIMARY KEY, v) WITHOUT ROWID",
+        "INSERT INTO w VALUES ('b', 2), ('a', 1)",
+        "CREATE TABLE n (id INTEGER PRIMARY KEY)",
+        "INSERT INTO n VALUES (-5), (0), (9)",
+    )
+    odd = rows(path, 'a "b; DROP')
+    assert odd.rowids.to_pylist() == [1]
+    assert odd.columns["rowid"].value(0) == (Storage.TEXT, b"not the rowid")
+    assert rows(path, "w").columns["k"].data.to_pylist() == [b"a", b"b"]
+    assert rows(path, "w").rowids.to_pylist() == [1, 2]
+    assert rows(path, "n").rowids.to_pylist() == [-5, 0, 9]
+    assert rows(path, "n", ranges=[(-5, -1), (5, 9)]).rowids.to_pylist() == [-5, 9]
+
+
+def test_a_run_of_huge_cells_behind_small_ones_stays_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "BATCH_BYTES", 1 << 20)
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE t (a)",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000) INSERT INTO t SELECT 'x' FROM n",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
+        " INSERT INTO t SELECT zeroblob(50000) FROM n",
+    )
+    with read_only(path) as connection:
+        sizes = [b.nbytes for b in read_table(connection, read_schema(connection).tables["t"])]
+    assert max(sizes) < (1 << 20) + reader.BLOCK_ROWS * 60_000
+
+
+def test_concat_joins_columns_of_different_classes() -> None:
+    parts = [[1, None], [None], [bytearray(b"x"), b"y", 1.5], [2]]
+    joined = concat([Cells.encode(p) for p in parts])
+    assert joined.values() == [v for p in parts for v in p]
+
+
+@pytest.mark.parametrize(
+    ("cell", "original"),
+    [(None, None), (-7, b"-7"), (1.1, b"1.1"), (1e300, b"1e+300"), (bytearray(b"a\x00"), b"a\x00"), (b"\xff", b"\xff")],
+)
+def test_original_bytes_are_those_of_the_contract(cell: object, original: bytes | None) -> None:
+    assert original_bytes(*Cells.encode([cell]).value(0)) == original

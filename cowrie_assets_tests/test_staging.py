@@ -1,0 +1,181 @@
+"""Staged files: whole or not at all, every cell as stored, one pass, resumed where it stopped.
+
+Not here: reading SQLite alone (`test_source.py`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cowrie_assets.demo import make_demo
+from cowrie_assets.errors import StagingError
+from cowrie_assets.planning.scan import make_plan
+from cowrie_assets.settings import Settings
+from cowrie_assets.source import reader
+from cowrie_assets.source.cells import Cells
+from cowrie_assets.source.reader import Batch, join
+from cowrie_assets.staging import stage as stage_module
+from cowrie_assets.staging.digest import PartitionDigest
+from cowrie_assets.staging.files import read_partition, to_batch, to_table
+from cowrie_assets.staging.stage import stage
+from cowrie_assets.staging.store import Store, part
+
+CELL = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False),
+    st.binary(max_size=20),
+    st.binary(max_size=20).map(bytearray),
+)
+
+
+@given(st.lists(st.tuples(CELL, CELL), min_size=1, max_size=20))
+def test_every_cell_survives_parquet(rows: list[tuple[object, object]]) -> None:
+    a, b = (list(column) for column in zip(*rows, strict=True))
+    batch = Batch(pa.array(range(len(rows)), pa.int64()), {"a": Cells.encode(a), "b": Cells.encode(b)})
+    sink = pa.BufferOutputStream()
+    pq.write_table(to_table(batch), sink)
+    again = to_batch(pq.read_table(pa.BufferReader(sink.getvalue())))
+    for name, values in (("a", a), ("b", b)):
+        read = again.columns[name].values()
+        assert read == values
+        assert list(map(type, read)) == list(map(type, values))
+
+
+@given(st.lists(CELL, min_size=1, max_size=20), st.data())
+def test_the_digest_does_not_depend_on_the_chunks(cells: list[object], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(cells)))
+
+    def digest(*parts: list[object]) -> str:
+        total, first = PartitionDigest(), 0
+        for values in parts:
+            if values:
+                ids = pa.array(range(first, first + len(values)), pa.int64())
+                total.add(Batch(ids, {"c": Cells.encode(values)}))
+                first += len(values)
+        return total.hex()
+
+    assert digest(cells[:cut], cells[cut:]) == digest(cells)
+    changed = [*cells[:-1], bytearray(b"another")] if cells[-1] != bytearray(b"another") else [*cells[:-1], None]
+    assert digest(changed) != digest(cells)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A source of several chunks."""
+    monkeypatch.setattr(reader, "BATCH_BYTES", 64 << 10)
+    monkeypatch.setattr(stage_module, "CHUNK_BYTES", 128 << 10)
+    path = tmp_path / "small.sqlite"
+    make_demo(path, events=2_000, days=3, last_day=date(2026, 10, 31))
+    return path
+
+
+def test_partitions_hold_the_tables_rows(small: Path, tmp_path: Path) -> None:
+    plan, store = make_plan(Settings(source=small)), Store(str(tmp_path / "staging"))
+    keys = plan.partitions("raw_events")
+    staged = stage(plan, small, store, "raw_events", keys)
+    batches = [b for key in keys for b in read_partition(store, staged[key][0])]
+    rowids = join(batches).rowids.to_pylist()
+    assert sorted(rowids) == list(range(1, 2_001))
+    assert {k: m.rows for k, (m, _) in staged.items()} == {k: plan.tables["raw_events"].slice(k).rows for k in keys}
+    assert len({p.file for m, _ in staged.values() for p in m.pieces}) > 3
+
+
+def test_a_range_is_one_pass_and_a_complete_partition_none(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = make_plan(Settings(source=small)), Store(str(tmp_path / "staging"))
+    passes: list[object] = []
+    original = stage_module.read_table
+    monkeypatch.setattr(stage_module, "read_table", lambda *a: (passes.append(a[2]), original(*a))[1])
+    stage(plan, small, store, "raw_events", plan.windows.keys)
+    assert len(passes) == 1
+    again = stage(plan, small, store, "raw_events", plan.windows.keys)
+    assert len(passes) == 1
+    assert not any(made for _, made in again.values())
+    forced = stage(plan, small, store, "raw_events", plan.windows.keys, force=True)
+    assert {k: m.digest for k, (m, _) in forced.items()} == {k: m.digest for k, (m, _) in again.items()}
+
+
+def test_one_day_reads_only_where_its_rows_lie(small: Path, tmp_path: Path) -> None:
+    plan, store = make_plan(Settings(source=small)), Store(str(tmp_path / "staging"))
+    alone = stage(plan, small, store, "raw_events", plan.windows.keys[:1])
+    together = stage(plan, small, Store(str(tmp_path / "other")), "raw_events", plan.windows.keys)
+    key = plan.windows.keys[0]
+    assert alone[key][0].digest == together[key][0].digest
+
+
+def test_a_killed_pass_goes_on_behind_its_last_chunk(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(Settings(source=small))
+    whole = stage(plan, small, Store(str(tmp_path / "whole")), "raw_events", plan.windows.keys)
+    store = Store(str(tmp_path / "staging"))
+    seen = 0
+
+    def stop(table: str, rows: int, expected: int | None) -> None:
+        nonlocal seen
+        seen += rows
+        if seen > 1_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage(plan, small, store, "raw_events", plan.windows.keys, progress=stop)
+    chunks = store.list("staging/raw_events/chunks")
+    assert chunks
+    before = {c: (tmp_path / "staging/staging/raw_events/chunks" / c).stat().st_mtime_ns for c in chunks}
+    read: list[int] = []
+    resumed = stage(
+        plan, small, store, "raw_events", plan.windows.keys, progress=lambda table, rows, expected: read.append(rows)
+    )
+    assert sum(read) < 2_000
+    assert {k: (m.digest, m.rows) for k, (m, _) in resumed.items()} == {
+        k: (m.digest, m.rows) for k, (m, _) in whole.items()
+    }
+    assert all((tmp_path / "staging/staging/raw_events/chunks" / c).stat().st_mtime_ns == t for c, t in before.items())
+
+
+def test_a_changed_source_is_staged_again_and_moved_rows_are_found(small: Path, tmp_path: Path) -> None:
+    source = tmp_path / "live.sqlite"
+    shutil.copy(small, source)
+    plan, store = make_plan(Settings(source=source)), Store(str(tmp_path / "staging"))
+    first = stage(plan, source, store, "command_stats", plan.windows.keys)
+    with sqlite3.connect(source) as connection:
+        moved = connection.execute(
+            "UPDATE command_stats SET first_seen = '2026-10-31 00:00:00' WHERE first_seen < '2026-10-30'"
+        ).rowcount
+    again = stage(plan, source, store, "command_stats", plan.windows.keys)
+    last = plan.windows.keys[-1]
+    assert again[last][0].rows == first[last][0].rows + moved
+    assert again[last][0].digest != first[last][0].digest
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    with pytest.raises(ValueError, match="stop"), store.writing("a/b.bin") as stream:
+        stream.write(b"half")
+        raise ValueError("stop")
+    assert not store.exists("a/b.bin")
+    assert store.list("a") == []
+    with store.writing("a/b.bin") as stream:
+        stream.write(b"whole")
+    with store.open("a/b.bin") as file:
+        assert file.read() == b"whole"
+    with pytest.raises(StagingError, match="missing"):
+        store.open("a/none")
+
+
+@pytest.mark.parametrize("name", ["../x", "..", ".", "/etc/passwd", "a/../../b", "a\\b", "ü x", "%2E%2E"])
+def test_a_name_cannot_leave_its_folder(name: str, tmp_path: Path) -> None:
+    safe = part(name)
+    assert "/" not in safe
+    assert (tmp_path / "folder" / safe).resolve().parent == (tmp_path / "folder").resolve()
