@@ -32,7 +32,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def pg_url(server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """libpq URL of a new, empty database, dropped afterwards."""
+    """Libpq URL of a new, empty database, dropped afterwards."""
     name = f"t_{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**9}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())

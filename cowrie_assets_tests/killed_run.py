@@ -15,15 +15,15 @@ from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.settings import Settings
 
 
-def main(source: str, url: str, folder: str, stage: str, rows: int) -> None:
+def main(source: str, url: str, folder: str, fatal: str, limit: int) -> None:
     """Run everything; die once that many rows have passed the stage (0: never)."""
     passed = 0
 
-    def note(now: str, table: str, count: int, expected: int | None) -> None:
+    def note(stage: str, table: str, rows: int, expected: int | None) -> None:
         nonlocal passed
-        if now == stage:
-            passed += count
-            if rows and passed >= rows:
+        if stage == fatal:
+            passed += rows
+            if limit and passed >= limit:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     settings = Settings(
@@ -36,4 +36,4 @@ def main(source: str, url: str, folder: str, stage: str, rows: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:5], int(sys.argv[5]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))

@@ -62,7 +62,8 @@ def ui(pg_url: str, tmp_path: Path) -> Iterator[str]:
     daemon = [sys.executable, "-m", "dagster._daemon", "run", *modules]
     with (tmp_path / "ui.log").open("wb") as log:
         servers = [
-            subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT) for command in (web, daemon)
+            subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            for command in (web, daemon)
         ]
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + WAIT

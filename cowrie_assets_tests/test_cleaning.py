@@ -44,7 +44,9 @@ GOOD: dict[str, dict[str, object]] = {
 def plan_of(table: str, stored: Sequence[str], **options: Any) -> TablePlan:
     columns = tuple(SourceColumn(n, "", False, None, 0, False) for n in stored)
     generated = tuple(
-        SourceColumn(c.name, "", False, None, 0, True) for c in TABLES[table].columns if c.derived and c.name not in stored
+        SourceColumn(c.name, "", False, None, 0, True)
+        for c in TABLES[table].columns
+        if c.derived and c.name not in stored
     )
     others = tuple(
         SourceColumn(c.name, "", False, None, 0, True)
@@ -158,7 +160,9 @@ def test_former_generated_columns_are_filled_and_a_stored_one_is_kept() -> None:
 
 
 def test_a_loser_is_set_aside_with_its_winner() -> None:
-    cleaned = clean("session_summaries", {"session_id": "a\x00"}, {"session_id": "a\\x00"}, losers={1: (2, "session_id")})
+    cleaned = clean(
+        "session_summaries", {"session_id": "a\x00"}, {"session_id": "a\\x00"}, losers={1: (2, "session_id")}
+    )
     assert [(q.rowid, q.rule) for q in cleaned.quarantine] == [(1, "key.duplicate")]
     assert "row 2" in cleaned.quarantine[0].detail
     assert cleaned.repairs == []
@@ -188,7 +192,12 @@ def test_booleans(cell: object, value: bool | None) -> None:
 
 def test_numbers() -> None:
     assert clean_integer(Cells.encode([2**63 - 1, 1.0, None])).values.to_pylist() == [2**63 - 1, None, None]
-    assert clean_real(Cells.encode([2**53, 2**53 + 1, 0.1, -(2**53)])).values.to_pylist() == [2.0**53, None, 0.1, -(2.0**53)]
+    assert clean_real(Cells.encode([2**53, 2**53 + 1, 0.1, -(2**53)])).values.to_pylist() == [
+        2.0**53,
+        None,
+        0.1,
+        -(2.0**53),
+    ]
 
 
 CELL = st.one_of(

@@ -175,9 +175,7 @@ def test_what_cannot_work_is_one_line_and_exit_2(
     assert "secret" not in ended.err + ended.out
 
 
-def test_a_url_without_the_driver_names_the_extra(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_url_without_the_driver_names_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     ended = run("status", "--target", "postgresql://h/d")
     assert ended.code == 2
@@ -198,5 +196,7 @@ def test_psql_runs_on_the_embedded_server(tmp_path: Path) -> None:
 
 
 def test_the_console_script_is_installed() -> None:
-    shown = subprocess.run([Path(sys.executable).with_name("cowrie-assets"), "--version"], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("cowrie-assets"), "--version"], capture_output=True, text=True, check=True
+    )
     assert shown.stdout.startswith("cowrie-assets, version")

@@ -122,9 +122,7 @@ def census(path: Path) -> Counter[str]:
         found["source_nul"] += b"\0" in source
         found["risk_score_text"] += isinstance(risk, bytes)
         found.update(date_defects(ingest_at))
-    letters = rows(
-        path, "SELECT payload, source, source_offset, resolved, created_at FROM dead_letter_events"
-    )
+    letters = rows(path, "SELECT payload, source, source_offset, resolved, created_at FROM dead_letter_events")
     for payload, source, offset, resolved, created in letters:
         found.update(json_defects(payload.decode()))
         found["text_invalid_utf8"] += source.decode(errors="replace").count("\ufffd")
@@ -208,9 +206,7 @@ def test_schema_3_generates_three_columns(dirty: DemoSource) -> None:
     hidden = {name: flag for _, name, *_, flag in rows(dirty.path, "PRAGMA table_xinfo(raw_events)") if flag}
     assert hidden == {b"session_id": 2, b"event_type": 2, b"event_timestamp": 2}
     generated = rows(dirty.path, "SELECT session_id, event_type, event_timestamp FROM raw_events ORDER BY id")
-    expected = [
-        tuple(event[key].encode() for key in ("session", "eventid", "timestamp")) for event in events(dirty)
-    ]
+    expected = [tuple(event[key].encode() for key in ("session", "eventid", "timestamp")) for event in events(dirty)]
     assert [row for row in generated if row != (None, None, None)] == expected
     assert rows(dirty.path, "SELECT * FROM schema_state") == [(b"schema_version", b"3")]
 
@@ -276,9 +272,7 @@ def test_rows_lie_nearly_in_time_order(clean: DemoSource) -> None:
     """From row to row, times seldom step back: ingest times hardly ever, event times in few rows."""
     ingested = [value for (value,) in rows(clean.path, "SELECT ingest_at FROM raw_events ORDER BY id")]
     happened = [event["timestamp"] for event in events(clean)]
-    steps_back = [
-        sum(later < earlier for earlier, later in pairwise(times)) for times in (ingested, happened)
-    ]
+    steps_back = [sum(later < earlier for earlier, later in pairwise(times)) for times in (ingested, happened)]
     assert steps_back[0] < EVENTS / 1_000
     assert 0 < steps_back[1] < EVENTS / 20
 

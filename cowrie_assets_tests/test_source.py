@@ -153,7 +153,7 @@ def test_odd_tables(tmp_path: Path) -> None:
     path = database(
         tmp_path / "s",
         'CREATE TABLE "a ""b; DROP" ("c ""d" TEXT, rowid TEXT)',
-        'INSERT INTO "a ""b; DROP" VALUES (\'v\', \'not the rowid\')',
+        "INSERT INTO \"a \"\"b; DROP\" VALUES ('v', 'not the rowid')",
         "CREATE TABLE w (k TEXT PRIMARY KEY, v) WITHOUT ROWID",
         "INSERT INTO w VALUES ('b', 2), ('a', 1)",
         "CREATE TABLE n (id INTEGER PRIMARY KEY)",
@@ -183,7 +183,7 @@ def test_a_run_of_huge_cells_behind_small_ones_stays_bounded(tmp_path: Path, mon
 
 
 def test_concat_joins_columns_of_different_classes() -> None:
-    parts = [[1, None], [None], [bytearray(b"x"), b"y", 1.5], [2]]
+    parts: list[list[object]] = [[1, None], [None], [bytearray(b"x"), b"y", 1.5], [2]]
     joined = concat([Cells.encode(p) for p in parts])
     assert joined.values() == [v for p in parts for v in p]
 

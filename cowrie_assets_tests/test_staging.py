@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from cowrie_assets.planning.scan import make_plan
 from cowrie_assets.settings import Settings
 from cowrie_assets.source import reader
 from cowrie_assets.source.cells import Cells
-from cowrie_assets.source.reader import Batch, join
+from cowrie_assets.source.reader import Batch, Range, join
+from cowrie_assets.source.schema import SourceTable
 from cowrie_assets.staging import stage as stage_module
 from cowrie_assets.staging.digest import PartitionDigest
 from cowrie_assets.staging.files import read_partition, to_batch, to_table
@@ -95,8 +97,12 @@ def test_a_range_is_one_pass_and_a_complete_partition_none(
 ) -> None:
     plan, store = make_plan(Settings(source=small)), Store(str(tmp_path / "staging"))
     passes: list[object] = []
-    original = stage_module.read_table
-    monkeypatch.setattr(stage_module, "read_table", lambda *a: (passes.append(a[2]), original(*a))[1])
+
+    def counted(connection: sqlite3.Connection, table: SourceTable, ranges: list[Range]) -> Iterator[Batch]:
+        passes.append(ranges)
+        return reader.read_table(connection, table, ranges)
+
+    monkeypatch.setattr(stage_module, "read_table", counted)
     stage(plan, small, store, "raw_events", plan.windows.keys)
     assert len(passes) == 1
     again = stage(plan, small, store, "raw_events", plan.windows.keys)

@@ -28,7 +28,7 @@ def _refuse(cells: Cells, values: pa.Array, rule: str, what: str) -> list[Refusa
 
 
 def clean_integer(cells: Cells) -> Outcome:
-    """int64 out: SQLite's integers are bigint's, all other classes are refused (affinity made integers of all it could)."""
+    """int64 out: SQLite's integers are bigint's; other classes are refused (affinity made integers of all it could)."""
     values = cells.of(Storage.INTEGER)
     return Outcome(values, [], _refuse(cells, values, "integer.none", "not an integer"))
 
@@ -49,7 +49,7 @@ def clean_blob(cells: Cells) -> Outcome:
 
 
 def clean_boolean(cells: Cells) -> Outcome:
-    """bool out: 0 and 1; the words true and false as repairs; nothing else is a boolean."""
+    """Bool out: 0 and 1; the words true and false as repairs; nothing else is a boolean."""
     integers = cells.of(Storage.INTEGER)
     known = pc.is_in(integers, value_set=pa.array([0, 1], pa.int64()))
     values = pc.equal(pc.if_else(known, integers, pa.scalar(None, pa.int64())), 1)

@@ -15,7 +15,7 @@ NUL_RULE, UTF8_RULE, BLOB_RULE, NUMBER_RULE = "text.nul", "text.utf8", "text.blo
 
 
 def visible(raw: bytes) -> tuple[str, tuple[str, ...]]:
-    """Text that PostgreSQL holds, and the rules it took: `\\x00` for a NUL, `\\xff` for a byte that is no UTF-8."""
+    r"""Text that PostgreSQL holds, and the rules it took: `\x00` for a NUL, `\xff` for a byte that is no UTF-8."""
     text = raw.decode("utf-8", "backslashreplace")
     rules: tuple[str, ...] = () if text.encode() == raw else (UTF8_RULE,)
     if "\x00" in text:

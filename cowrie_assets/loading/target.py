@@ -153,7 +153,7 @@ def _check_shape(connection: Connection, table: Table) -> None:
             )
         if kind != wanted or generated:
             raise TargetError(
-                f"The target's {table.name}.{column.name} is {'a generated ' if generated else ''}{kind}, not {wanted}.",
+                f"The target's {table.name}.{column.name} is {'generated ' * bool(generated)}{kind}, not {wanted}.",
                 hint="Migrate into an empty database: another type would change values.",
             )
 

@@ -50,12 +50,10 @@ class KeyWatch:
             if cells.storage in (Storage.TEXT, Storage.BLOB, None):
                 rows.update(r for r in range(len(cells)) if _is_changed(*cells.value(r)))
         for row in sorted(rows):
-            self._changed.append(
-                (batch.rowids[row].as_py(), {n: batch.cells(n).value(row) for n in self.columns})
-            )
+            self._changed.append((batch.rowids[row].as_py(), {n: batch.cells(n).value(row) for n in self.columns}))
 
     def losers(self, connection: sqlite3.Connection, high: int | None) -> dict[int, tuple[int, str]]:
-        """rowid -> (winning rowid, columns): an unrepaired key wins over a repaired one, then the lowest rowid."""
+        """Rowid -> (winning rowid, columns): an unrepaired key wins over a repaired one, then the lowest rowid."""
         lost: dict[int, tuple[int, str]] = {}
         for columns in self.sets:
             stored = tuple(c for c in columns if c in self.source.stored)
@@ -67,12 +65,18 @@ class KeyWatch:
     def _enforced(self, columns: tuple[str, ...]) -> bool:
         declared = [self.source.key] if self.source.key else []
         declared += [
-            tuple(c for c in i.columns if c) for i in self.source.indexes if i.unique and not i.partial and all(i.columns)
+            tuple(c for c in i.columns if c)
+            for i in self.source.indexes
+            if i.unique and not i.partial and all(i.columns)
         ]
         return any(d and set(d) <= set(columns) for d in declared)
 
     def _group(
-        self, connection: sqlite3.Connection, columns: tuple[str, ...], high: int | None, lost: dict[int, tuple[int, str]]
+        self,
+        connection: sqlite3.Connection,
+        columns: tuple[str, ...],
+        high: int | None,
+        lost: dict[int, tuple[int, str]],
     ) -> None:
         if self.source.rowid is None:
             return
@@ -88,7 +92,11 @@ class KeyWatch:
             lost.setdefault(row, (winner, ", ".join(columns)))
 
     def _collide(
-        self, connection: sqlite3.Connection, columns: tuple[str, ...], high: int | None, lost: dict[int, tuple[int, str]]
+        self,
+        connection: sqlite3.Connection,
+        columns: tuple[str, ...],
+        high: int | None,
+        lost: dict[int, tuple[int, str]],
     ) -> None:
         groups: dict[Key, list[int]] = defaultdict(list)
         for rowid, cells in self._changed:

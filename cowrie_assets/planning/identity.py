@@ -20,7 +20,7 @@ another source from a grown one."""
 
 
 def identity_columns(table: SourceTable) -> tuple[str, ...]:
-    """Columns whose cells do not change while a row lives: the unique ones, else the NOT NULL ones that are no flags."""
+    """Columns whose cells do not change while a row lives: the unique ones, else the NOT NULL ones but flags."""
     unique = {c for i in table.indexes if i.unique for c in i.columns if c} | set(table.key)
     if table.name in TABLES:
         unique |= {c for columns in TABLES[table.name].unique_sets for c in columns}
@@ -32,10 +32,12 @@ def identity_columns(table: SourceTable) -> tuple[str, ...]:
 
 
 def take_samples(connection: sqlite3.Connection, table: SourceTable) -> dict[int, str]:
-    """rowid -> hash of the identity cells, for rows spread over the table; empty for WITHOUT ROWID tables."""
+    """Rowid -> hash of the identity cells, for rows spread over the table; empty for WITHOUT ROWID tables."""
     if table.rowid is None:
         return {}
-    low, high = connection.execute(f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)}").fetchone()  # noqa: S608
+    low, high = connection.execute(
+        f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)}"
+    ).fetchone()  # noqa: S608
     if low is None:
         return {}
     step = max(1, (high - low) // (SAMPLES - 1))
@@ -89,7 +91,7 @@ def compare_samples(
         allowed = len(sampled) // 2 if table.rowid_key else 0
         if len(different) > allowed or (sampled and not present):
             raise PlanError(
-                f"Table {name}: the rows at rowid {different[0] if different else min(sampled)} and others are not those "
-                f"that {made} saw: the source was replaced, or its rowids were renumbered (VACUUM).",
+                f"Table {name}: rowid {different[0] if different else min(sampled)} and others are not the rows"
+                f" that {made} saw: the source was replaced, or its rowids were renumbered (VACUUM).",
                 hint="Run `cowrie-assets reset`, then `cowrie-assets plan --replace`; or use the source as it was.",
             )

@@ -228,9 +228,7 @@ def _table_from(content: dict[str, Any]) -> TablePlan:
         rows=content["rows"],
         high_water=content["high_water"],
         types={n: Type(t) for n, t in content["types"].items()},
-        slices={
-            k: Slice(s["rows"], tuple((r[0], r[1]) for r in s["ranges"])) for k, s in content["slices"].items()
-        },
+        slices={k: Slice(s["rows"], tuple((r[0], r[1]) for r in s["ranges"])) for k, s in content["slices"].items()},
         losers={int(r): (w[0], w[1]) for r, w in content["losers"].items()},
         foreign_keys=tuple(
             ForeignKey(tuple(f["columns"]), f["parent"], tuple(f["parent_columns"])) for f in content["foreign_keys"]

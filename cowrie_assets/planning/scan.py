@@ -1,6 +1,6 @@
 """Makes the plan: one pass over each table, in rowid order.
 
-Belongs here: reading for the plan. Not here: its form (`plan.py`), windows (`windows.py`), duplicates (`duplicates.py`).
+Belongs here: reading for the plan. Not here: its form (`plan.py`), windows (`windows.py`), `duplicates.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -154,9 +155,7 @@ class _Scanned:
 
     def plan(self, windows: Windows) -> TablePlan:
         slices = self.days.slices(windows if self.dated else None)
-        return TablePlan(
-            self.table, self.rows, self.high_water, self.types, slices, self.losers, self.foreign_keys
-        )
+        return TablePlan(self.table, self.rows, self.high_water, self.types, slices, self.losers, self.foreign_keys)
 
 
 def _scan(connection: sqlite3.Connection, table: SourceTable, progress: Progress | None) -> _Scanned:
@@ -195,9 +194,7 @@ def _has(table: object, column: str) -> bool:
     return any(c.name == column for c in table.columns)  # type: ignore[attr-defined]
 
 
-def _read(
-    connection: sqlite3.Connection, table: SourceTable, columns: list[str], high: int | None
-) -> Iterator[Batch]:
+def _read(connection: sqlite3.Connection, table: SourceTable, columns: list[str], high: int | None) -> Iterator[Batch]:
     if table.rowid is not None and high is None:
         return iter(())
     return read_table(connection, table, [(-(2**63), high if high is not None else 2**63 - 1)], columns)
@@ -214,7 +211,7 @@ def _bounds(connection: sqlite3.Connection, table: SourceTable) -> tuple[int | N
 def _foreign_keys(connection: sqlite3.Connection, table: SourceTable) -> tuple[ForeignKey, ...]:
     grouped: dict[int, list[tuple[int, str, str, str | None]]] = defaultdict(list)
     for row in connection.execute(f"PRAGMA foreign_key_list({quoted(table.name)})"):
-        text = [bytes(v).decode() if isinstance(v, bytearray) else v for v in row]
+        text: list[Any] = [bytes(v).decode() if isinstance(v, bytearray) else v for v in row]
         grouped[text[0]].append((text[1], text[2], text[3], text[4]))
     keys = []
     for parts in grouped.values():

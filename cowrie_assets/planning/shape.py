@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 
-
 from ..catalog import TABLES, Column, Index, Table, Type
 from ..cleaning.json_column import clean_json
 from ..cleaning.scalars import clean_blob, clean_boolean, clean_instant, clean_integer, clean_real
@@ -134,8 +133,4 @@ def _with_source_indexes(table: Table, source: SourceTable) -> Table:
         taken.add(columns)
         used.add(name)
         indexes.append(Index(name, columns, unique=index.unique, constraint=index.unique))
-    return Table(
-        table.name, table.columns, table.key, table.key_name, tuple(indexes), table.dated_by, table.known
-    )
-
-
+    return Table(table.name, table.columns, table.key, table.key_name, tuple(indexes), table.dated_by, table.known)

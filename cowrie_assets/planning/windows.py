@@ -74,7 +74,8 @@ class Windows:
         values = micros.fill_null(0).to_numpy(zero_copy_only=False)
         index = np.searchsorted(self._bounds, values, side="right") - 1
         index[(index >= len(self.starts)) | ~valid] = -1
-        return index.astype(np.int32)
+        placed: npt.NDArray[np.int32] = index.astype(np.int32)
+        return placed
 
     def select(self, first: date | None, last: date | None) -> tuple[str, ...]:
         """The keys of the windows that touch the days from `first` to `last`, both inclusive.

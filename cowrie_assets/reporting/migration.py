@@ -196,8 +196,8 @@ def _tables(facts: _Facts) -> Iterator[Block]:
     rows: list[tuple[Cell, ...]] = []
     summed = [0] * 7
     for s in facts.sums:
-        counts = (in_source.get(s.table, 0), s.loaded, s.set_aside, s.repaired)
-        counts += (s.partitions, s.loaded_partitions, s.verified)
+        moved = (in_source.get(s.table, 0), s.loaded, s.set_aside, s.repaired)
+        counts = (*moved, s.partitions, s.loaded_partitions, s.verified)
         rows.append((Code(s.table), BADGES[s.verdict], *counts))
         summed = [total + count for total, count in zip(summed, counts, strict=True)]
     rows.append(("all", BADGES[facts.overall.verdict], *summed))

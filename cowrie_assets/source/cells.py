@@ -79,9 +79,15 @@ class Cells:
             pa.StructArray.from_arrays(
                 [
                     pa.array(kind, pa.int8()),
-                    pa.array([v if k is Storage.INTEGER else None for v, k in zip(values, kind, strict=True)], pa.int64()),
-                    pa.array([v if k is Storage.REAL else None for v, k in zip(values, kind, strict=True)], pa.float64()),
-                    pa.array([v if k >= Storage.TEXT else None for v, k in zip(values, kind, strict=True)], pa.binary()),
+                    pa.array(
+                        [v if k is Storage.INTEGER else None for v, k in zip(values, kind, strict=True)], pa.int64()
+                    ),
+                    pa.array(
+                        [v if k is Storage.REAL else None for v, k in zip(values, kind, strict=True)], pa.float64()
+                    ),
+                    pa.array(
+                        [v if k >= Storage.TEXT else None for v, k in zip(values, kind, strict=True)], pa.binary()
+                    ),
                 ],
                 fields=list(MIXED),
             ),
@@ -177,7 +183,7 @@ def _mixed(cells: Cells) -> pa.StructArray:
 
 
 def original_bytes(storage: Storage, value: Value) -> bytes | None:
-    """A cell in the ledger's form: text and blob as stored, integers in decimal, reals as shortest repr, NULL as None."""
+    """A cell in the ledger's form: text and blob as stored, integers decimal, reals as shortest repr, NULL as None."""
     if value is None or isinstance(value, bytes):
         return value
     return repr(value).encode()

@@ -6,6 +6,7 @@ Belongs here: the order in which a table's columns are asked. Not here: windows 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 
 import orjson
@@ -71,9 +72,8 @@ def json_member(cells: Cells, member: str) -> Cells:
 
 
 def _search(pattern: re.Pattern[bytes], document: bytes) -> object:
-    last = None
-    for last in pattern.finditer(document):
-        pass
+    found = deque(pattern.finditer(document), maxlen=1)
+    last = found[0] if found else None
     if last is None:
         return None
     if last.group(1) is not None:

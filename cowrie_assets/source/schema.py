@@ -83,7 +83,9 @@ def read_schema(connection: sqlite3.Connection) -> SourceSchema:
     """Read all declarations; raises SourceError where there is no user table."""
     tables: dict[str, SourceTable] = {}
     others: list[tuple[str, str]] = []
-    kinds = {_str(r[1]): (_str(r[2]), bool(r[4])) for r in connection.execute("PRAGMA table_list") if _str(r[0]) == "main"}
+    kinds = {
+        _str(r[1]): (_str(r[2]), bool(r[4])) for r in connection.execute("PRAGMA table_list") if _str(r[0]) == "main"
+    }
     for kind, name in connection.execute("SELECT type, name FROM sqlite_master ORDER BY rowid").fetchall():
         kind, name = _str(kind), _str(name)
         if kind in ("view", "trigger") or (kind == "table" and name.startswith("sqlite_")):
@@ -101,7 +103,9 @@ def read_schema(connection: sqlite3.Connection) -> SourceSchema:
 
 def _read_table(connection: sqlite3.Connection, name: str, without_rowid: bool) -> SourceTable:
     columns = tuple(
-        SourceColumn(_str(r[1]), _str(r[2]), bool(r[3]), None if r[4] is None else _str(r[4]), int(r[5]), r[6] in (2, 3))
+        SourceColumn(
+            _str(r[1]), _str(r[2]), bool(r[3]), None if r[4] is None else _str(r[4]), int(r[5]), r[6] in (2, 3)
+        )
         for r in connection.execute(f"PRAGMA table_xinfo({quoted(name)})")
         if r[6] != 1
     )

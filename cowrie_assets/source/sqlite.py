@@ -50,7 +50,9 @@ def source_state(path: Path) -> SourceState:
                 salt = file.read(32)[16:24]
                 wal_size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise SourceError(f"The source {path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
+        raise SourceError(
+            f"The source {path} cannot be read: {error.strerror}.", hint="Check its permissions."
+        ) from error
     return SourceState(size, int.from_bytes(header[24:28], "big"), wal_size, salt.hex())
 
 
@@ -121,5 +123,9 @@ def _translate(path: Path, error: sqlite3.DatabaseError) -> SourceError:
     if "not a database" in text:
         return SourceError(f"The source {path} is not a SQLite database, or is encrypted.", hint="Decrypt it first.")
     if "malformed" in text:
-        return SourceError(f"The source {path} is damaged: {text}.", hint="Run `sqlite3 SOURCE '.recover'` into a new file.")
-    return SourceError(f"The source {path} cannot be read: {text}.", hint="Check the file and its folder's permissions.")
+        return SourceError(
+            f"The source {path} is damaged: {text}.", hint="Run `sqlite3 SOURCE '.recover'` into a new file."
+        )
+    return SourceError(
+        f"The source {path} cannot be read: {text}.", hint="Check the file and its folder's permissions."
+    )

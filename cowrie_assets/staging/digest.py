@@ -26,8 +26,10 @@ def _hash() -> _Hash:
 
 
 class PartitionDigest:
-    """A running digest of rows in rowid order. A column is three streams (classes, numbers, bytes), so that where a
-    chunk ends leaves no trace."""
+    """A running digest of rows in rowid order.
+
+    A column is three streams (classes, numbers, bytes), so that where a chunk ends leaves no trace.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
@@ -64,7 +66,7 @@ class PartitionDigest:
 
 def _buffer(array: pa.Array) -> memoryview:
     values = np.ascontiguousarray(array.to_numpy(zero_copy_only=False))
-    return memoryview(values).cast("B") if len(values) else memoryview(b"")
+    return values.data.cast("B") if len(values) else memoryview(b"")
 
 
 def _content(array: pa.BinaryArray) -> memoryview:

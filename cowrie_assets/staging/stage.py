@@ -141,7 +141,9 @@ class _Pass:
         ]
         expected = sum(self.planned.slice(key).rows for key in self.inputs)
         with read_only(source) as connection:
-            for chunk in _chunks(read_table(connection, self.planned.source, ranges), self._keep, progress, self.table, expected):
+            for chunk in _chunks(
+                read_table(connection, self.planned.source, ranges), self._keep, progress, self.table, expected
+            ):
                 number += 1
                 self._write(chunk, number)
         return {

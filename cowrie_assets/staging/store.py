@@ -40,7 +40,8 @@ class Store:
                 self.fs, self.root = pafs.LocalFileSystem(), str(Path(url).absolute())
         except (pa.ArrowException, OSError, ValueError) as error:
             raise StagingError(
-                f"Staging {mask(url)!r} cannot be opened: {error}.", hint="Set COWRIE_STAGING_URL to a folder or s3:// URL."
+                f"Staging {mask(url)!r} cannot be opened: {error}.",
+                hint="Set COWRIE_STAGING_URL to a folder or s3:// URL.",
             ) from error
         self.root = self.root.rstrip("/")
 

@@ -1,0 +1,128 @@
+"""Settings: where they are read, in which order, and the errors of wrong ones.
+
+Not here: what they do.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from cowrie_assets.db.url import mask, postgres_url, sqlite_path
+from cowrie_assets.errors import SettingsError
+from cowrie_assets.settings import Grain, Settings, load_settings
+
+
+def load(folder: Path, **environment: str) -> Settings:
+    return load_settings(environment, folder)
+
+
+def test_defaults(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert (settings.source, settings.target, settings.grain, settings.append) == (None, None, None, False)
+    assert settings.target_label == "embedded PostgreSQL in .cowrie/postgres"
+    with pytest.raises(SettingsError, match="COWRIE_SQLITE_PATH"):
+        settings.require_source()
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "sensors.toml").write_text(
+        '[global]\ndb = "postgresql://f@h/d"\nsqlite_db = "/data/file.sqlite"\n', encoding="utf-8"
+    )
+    filed = load(tmp_path)
+    assert (filed.source, filed.target) == (Path("/data/file.sqlite"), "postgresql://f@h/d")
+    both = load(tmp_path, COWRIE_SQLITE_PATH="/e.sqlite", COWRIE_POSTGRES_URL="postgres://e@h/d")
+    assert (both.source, both.target) == (Path("/e.sqlite"), "postgresql://e@h/d")
+
+
+def test_a_sqlite_db_in_the_file_is_the_source(tmp_path: Path) -> None:
+    file = tmp_path / "other.toml"
+    file.write_text('[global]\ndb = "sqlite:////data/x.sqlite"\n', encoding="utf-8")
+    settings = load(tmp_path, COWRIE_SENSORS_FILE=str(file))
+    assert (settings.source, settings.target) == (Path("/data/x.sqlite"), None)
+
+
+def test_everything_else(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        COWRIE_SOURCE_URL="sqlite:///rel.sqlite",
+        COWRIE_PARTITION_GRAIN="Week",
+        COWRIE_START_DATE="2026-01-01",
+        COWRIE_END_DATE="2026-01-31",
+        COWRIE_STAGING_URL="s3://bucket/x",
+        COWRIE_HOME="/h",
+        COWRIE_APPEND="1",
+    )
+    assert settings == Settings(
+        source=Path("rel.sqlite"),
+        staging="s3://bucket/x",
+        home=Path("/h"),
+        grain=Grain.WEEK,
+        start=date(2026, 1, 1),
+        end=date(2026, 1, 31),
+        append=True,
+    )
+
+
+def test_two_sources_never_share_a_staging_folder(tmp_path: Path) -> None:
+    first, second = load(tmp_path, COWRIE_SQLITE_PATH="/a/x.sqlite"), load(tmp_path, COWRIE_SQLITE_PATH="/b/x.sqlite")
+    assert first.staging != second.staging
+    assert load(tmp_path).with_overrides(source="/a/x.sqlite").staging == first.staging
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"COWRIE_PARTITION_GRAIN": "hour"}, "COWRIE_PARTITION_GRAIN='hour'"),
+        ({"COWRIE_START_DATE": "2026-02-30"}, "COWRIE_START_DATE='2026-02-30'"),
+        ({"COWRIE_START_DATE": "2026-02-02", "COWRIE_END_DATE": "2026-02-01"}, "lies before"),
+        ({"COWRIE_POSTGRES_URL": "mysql://u:secret@h/d"}, "COWRIE_POSTGRES_URL='mysql://u:***@h/d'"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://u:secret@h:port/d"}, "COWRIE_POSTGRES_URL"),
+        ({"COWRIE_SOURCE_URL": "postgresql://u:secret@h/d"}, "must be a SQLite file"),
+        ({"COWRIE_SQLITE_PATH": "/a", "COWRIE_SOURCE_URL": "/b"}, "Two sources"),
+        ({"COWRIE_SENSORS_FILE": "/nowhere/sensors.toml"}, "COWRIE_SENSORS_FILE"),
+    ],
+)
+def test_a_wrong_value_names_setting_value_and_fix(environment: dict[str, str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, **environment)
+    assert says in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("content", ["[global\n", "global = 1\n"])
+def test_a_broken_file_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "sensors.toml").write_text(content, encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"sensors\.toml"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("postgresql://u:p%40ss:w@h:5432/d?sslmode=require", "postgresql://u:***@h:5432/d?sslmode=require"),
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("postgresql://h/d?password=secret&user=u", "postgresql://h/d?password=***&user=u"),
+        ("host=h password='se cret' user=u", "host=h password=*** user=u"),
+        ("fails on postgresql://u:pw@h/d: refused", "fails on postgresql://u:***@h/d: refused"),
+    ],
+)
+def test_passwords_are_masked(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
+@pytest.mark.parametrize("prefix", ["postgres://", "postgresql://", "postgresql+psycopg://", "POSTGRESQL://"])
+def test_spellings_of_the_target(prefix: str) -> None:
+    assert postgres_url(f"{prefix}u@h/d?sslmode=require", "X") == "postgresql://u@h/d?sslmode=require"
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [("sqlite:////abs/x", "/abs/x"), ("sqlite:///rel/x", "rel/x"), ("/plain path/x", "/plain path/x"),
+     ("sqlite:////with%20blank", "/with blank")],
+)  # fmt: skip
+def test_spellings_of_the_source(value: str, path: str) -> None:
+    assert sqlite_path(value, "X") == Path(path)
