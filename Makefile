@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export DAGSTER_HOME ?= $(CURDIR)
-export PYTHONWARNINGS ?= default
 ifdef SOURCE
 export COWRIE_SQLITE_PATH := $(SOURCE)
 endif

@@ -99,3 +99,31 @@ def test_killed_on_the_embedded_server_leaves_no_server(source: Path, tmp_path: 
         time.sleep(0.2)
     assert embedded.status(folder) is None
     assert child(source, "", tmp_path).wait(300) == 0
+
+
+@pytest.mark.parametrize("moment", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_in_exit_code_3_and_the_next_run_continues(
+    moment: signal.Signals, source: Path, undisturbed: dict[str, object], pg_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+    command = [sys.executable, "-m", "cowrie_assets.cli.main", "migrate", "--source", str(source)]
+    parts = psycopg.conninfo.conninfo_to_dict(pg_url)
+    names = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname"}
+    environment = {
+        **os.environ,
+        **{n: str(parts[p]) for n, p in names.items() if parts.get(p)},
+        "COWRIE_POSTGRES_URL": "postgresql://",
+        "COWRIE_STAGING_URL": str(tmp_path / "staging"),
+        "COWRIE_HOME": str(tmp_path / "home"),
+        "DAGSTER_HOME": str(tmp_path),
+    }
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "staging").rglob("*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(moment)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 3, err[-3000:]
+    assert "Traceback" not in err
+    assert subprocess.run(command, env=environment, check=False, capture_output=True).returncode == 0
+    assert contents(pg_url) == undisturbed

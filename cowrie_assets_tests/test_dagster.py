@@ -161,6 +161,15 @@ def test_a_damaged_target_fails_the_check(settings: Settings, instance: dg.Dagst
     assert [e.passed for e in result.get_asset_check_evaluations()] == [False]
 
 
+def test_the_schedule_asks_for_the_newest_window(settings: Settings) -> None:
+    windows = Pipeline(settings).plan.windows
+    repository = build_defs(settings, now=NOW).get_repository_def()
+    context = dg.build_schedule_context(scheduled_execution_time=NOW, repository_def=repository)
+    tick = repository.get_schedule_def("newest_window").evaluate_tick(context)
+    assert tick.run_requests is not None
+    assert [r.partition_key for r in tick.run_requests] == [windows.keys[-2]]
+
+
 def test_migrate_runs_the_same_assets(
     settings: Settings, real_v3: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

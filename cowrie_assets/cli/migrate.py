@@ -5,6 +5,7 @@ Belongs here: these two commands. Not here: what is run (`defs/run.py`).
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from datetime import date
@@ -17,7 +18,7 @@ from ..errors import DifferenceError, LoadError, PlanError, SettingsError, Targe
 from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
 from ..validation.counts import Verdict
-from .inspect import STAGING_SHARE, free_space
+from .inspect import STAGING_SHARE, TARGET_SHARE, free_space
 from .options import Day, database_options, json_option, settings_from
 from .output import StageBars, gigabytes, print_json, print_table
 from .summary import print_summary, read_summary
@@ -81,13 +82,13 @@ def demo(source: str | None, target: str | None, staging: str | None, events: in
     run(settings)
     click.echo(f"\nThe report: {settings.home / 'report' / 'migration.html'}")
     click.echo(f"The target: {settings.target_label}")
-    click.echo(f"Open psql:  cowrie-assets psql{_target_words(settings)}")
-    click.echo(f"Open UI:    COWRIE_SQLITE_PATH={settings.source} DAGSTER_HOME=$PWD dagster dev -w workspace.yaml")
-
-
-def _target_words(settings: Settings) -> str:
-    # The URL itself may hold a password.
-    return ' --target "$COWRIE_POSTGRES_URL"' if settings.target else ""
+    program = Path(sys.argv[0])
+    # Another target's URL is named, not shown: it may hold a password.
+    target_option = ' --target "$COWRIE_POSTGRES_URL"' if settings.target else ""
+    click.echo(f"Open psql:  {program} psql{target_option}")
+    dagster = program.with_name("dagster") if program.parent.name == "bin" else "dagster"
+    ui = "make ui" if Path("Makefile").exists() else f"DAGSTER_HOME=$PWD {dagster} dev -m cowrie_assets.definitions"
+    click.echo(f"Open UI:    COWRIE_SQLITE_PATH={settings.source} {ui}")
 
 
 def run(
@@ -176,6 +177,8 @@ def check_space(pipeline: Pipeline) -> None:
         return
     source = pipeline.settings.require_source()
     needed = int(source.stat().st_size * STAGING_SHARE)
+    if pipeline.settings.target is None:
+        needed += int(source.stat().st_size * TARGET_SHARE)  # the embedded server's files lie on this machine too
     present = pipeline.store.size()
     free = free_space(Path(pipeline.store.root))
     if needed - present > free:

@@ -41,5 +41,12 @@ def partitions_of(windows: Windows, now: datetime | None = None) -> dg.TimeWindo
     )
 
 
+def newest_closed(windows: Windows, moment: datetime) -> str | None:
+    """The key of the last window that has ended at that moment, or None where none has."""
+    ends = [*windows.starts[1:], windows.end]
+    closed = [key for key, end in zip(windows.keys, ends, strict=True) if _midnight(end) <= moment]
+    return closed[-1] if closed else None
+
+
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

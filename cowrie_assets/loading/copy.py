@@ -51,7 +51,7 @@ def to_csv(rows: pa.Table, table: Table) -> pa.Buffer:
 
 
 def copy_rows(
-    connection: Connection, table: Table, rows: pa.Table, on_overflow: Callable[[str], bool]
+    connection: Connection, table: Table, rows: pa.Table, on_overflow: Callable[[str, pa.Table], bool]
 ) -> list[Refused]:
     """COPY rows within the open transaction.
 
@@ -61,7 +61,8 @@ def copy_rows(
         connection: in a transaction.
         table: the target's table.
         rows: cleaned rows with their rowid column.
-        on_overflow: called with the message of SQLSTATE 54000 (an index cannot hold a value); True where it made room.
+        on_overflow: called with the message of SQLSTATE 54000 (an index cannot hold a value) and the rows; True where it
+            made room.
 
     Returns:
         The rows that PostgreSQL refused, one by one.
@@ -74,7 +75,7 @@ def copy_rows(
         state = error.sqlstate or ""
         if not state.startswith(_ROW_FAULTS):
             raise
-        if state == "54000" and on_overflow(str(error)):
+        if state == "54000" and on_overflow(str(error), rows):
             return copy_rows(connection, table, rows, on_overflow)
         if rows.num_rows == 1:
             return [Refused(rows.column(ROWID)[0].as_py(), state, describe(error))]

@@ -9,6 +9,8 @@ import hashlib
 
 from ..catalog import Index, Table, Type
 
+BTREE_BYTES = 2_600
+"""Text up to this many bytes always fits a btree entry (2,704 with its header); longer text may compress to fit."""
 MAX_NAME = 63
 """PostgreSQL cuts identifiers to 63 bytes, silently."""
 

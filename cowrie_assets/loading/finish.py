@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 
+HOLDING = "a value is too long for a btree: built over md5 of the text; ON CONFLICT needs that expression"
+
+
 @dataclass
 class Finished:
     """What `finish` built, and what it could not build as declared.
@@ -84,7 +87,10 @@ def finish(
 def _indexes(connection: Connection, table: Table, result: Finished) -> None:
     psycopg = driver()
     for index in table.indexes:
-        if _exists(connection, index):
+        definition = _definition(connection, index)
+        if definition is not None:
+            if "md5(" in definition:
+                result.findings.append((table.name, index.name, HOLDING))
             continue
         try:
             with connection.transaction():
@@ -92,8 +98,7 @@ def _indexes(connection: Connection, table: Table, result: Finished) -> None:
         except psycopg.errors.ProgramLimitExceeded:
             with connection.transaction():
                 connection.execute(create_holding_index(table, index).encode())
-            detail = "a value is too long for a btree: built over md5 of the text; ON CONFLICT needs that expression"
-            result.findings.append((table.name, index.name, detail))
+            result.findings.append((table.name, index.name, HOLDING))
         except psycopg.errors.UniqueViolation as error:
             # A row can only get here when the source changed after the plan; the table stays usable without it.
             result.findings.append((table.name, index.name, f"not unique in the target: {error.diag.message_detail}"))
@@ -101,9 +106,9 @@ def _indexes(connection: Connection, table: Table, result: Finished) -> None:
         result.built.append(f"{table.name}.{index.name}")
 
 
-def _exists(connection: Connection, index: Index) -> bool:
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (quoted(short(index.name)),)).fetchone()
-    return bool(row and row[0])
+def _definition(connection: Connection, index: Index) -> str | None:
+    row = connection.execute("SELECT pg_get_indexdef(to_regclass(%s))", (quoted(short(index.name)),)).fetchone()
+    return row[0] if row else None
 
 
 def _sequence(connection: Connection, table: Table) -> None:

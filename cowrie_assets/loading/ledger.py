@@ -125,6 +125,12 @@ def pinned(connection: Connection) -> Plan | None:
     return Plan.from_json(row[1])
 
 
+def created_tables(connection: Connection) -> list[str]:
+    """The tables that this migration created in the target."""
+    row = connection.execute("SELECT created FROM cowrie_migration.plan").fetchone()
+    return list(row[0]) if row else []
+
+
 def pin(connection: Connection, plan: Plan) -> None:
     """Write the plan, and a row for every unit of it that has none; nothing that is loaded is touched."""
     connection.execute(

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..catalog import Index, Table
+from ..catalog import Index, Table, Type
 from ..cleaning.partition import CleanedManifest, extend_ranges, read_cleaned, read_rows
 from ..cleaning.scalars import instant_text
 from ..cleaning.table import stored_text
@@ -30,7 +30,7 @@ from ..staging.store import Store
 from . import ledger
 from .connection import retried
 from .copy import Refused, copy_rows
-from .ddl import create_holding_index, key_name, quoted, short
+from .ddl import BTREE_BYTES, create_holding_index, key_name, quoted, short
 
 if TYPE_CHECKING:
     import psycopg
@@ -100,6 +100,7 @@ class _Load:
         self.table: Table = plan.target
         self.ids: list[Range] = []
         self.keys: list[str] = []
+        self.roomy: set[str] = set()
 
     def run(self, force: bool, progress: Callable[[int], None] | None) -> Loaded:
         row = self.connection.execute(
@@ -143,22 +144,37 @@ class _Load:
             columns = [rows.column(c).to_pylist() for c in self.table.key]
             self.keys += [key_text(parts) for parts in zip(*columns, strict=True)]
 
-    def _make_room(self, message: str) -> bool:
-        """An index cannot hold a value: give it a form that can, within this transaction."""
+    def _make_room(self, message: str, rows: pa.Table) -> bool:
+        """An index cannot hold a value: give it a form that can, within this transaction; False where none is left.
+
+        PostgreSQL names the index for entries over a third of a page ("… for index …"); for those over a whole page it
+        names none, and the indexes over a text column that holds such a value are changed.
+        """
         found = re.search(r'index "([^"]+)"', message)
-        if not found:
-            return False
-        index = next((i for i in _all_indexes(self.table) if short(i.name) == found.group(1)), None)
-        if index is None:
-            return False
+        changed = [
+            index
+            for index in _all_indexes(self.table)
+            if index.name not in self.roomy
+            and (short(index.name) == found.group(1) if found else self._is_over_long_text(index, rows))
+            and self._has_index(index)
+        ]
         name = quoted(self.table.name)
-        if index.constraint:
-            self.connection.execute(
-                f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {quoted(short(index.name))}".encode()
-            )
-        self.connection.execute(f"DROP INDEX IF EXISTS {quoted(short(index.name))}".encode())
-        self.connection.execute(create_holding_index(self.table, index).encode())
-        return True
+        for index in changed:
+            self.roomy.add(index.name)
+            label = quoted(short(index.name))
+            if index.constraint:
+                self.connection.execute(f"ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {label}".encode())
+            self.connection.execute(f"DROP INDEX IF EXISTS {label}".encode())
+            self.connection.execute(create_holding_index(self.table, index).encode())
+        return bool(changed)
+
+    def _is_over_long_text(self, index: Index, rows: pa.Table) -> bool:
+        texts = [c for c in index.columns if self.table.column(c).type is Type.TEXT and c in rows.column_names]
+        return any((pc.max(pc.binary_length(rows.column(c))).as_py() or 0) > BTREE_BYTES for c in texts)
+
+    def _has_index(self, index: Index) -> bool:
+        row = self.connection.execute("SELECT to_regclass(%s) IS NOT NULL", (quoted(short(index.name)),)).fetchone()
+        return bool(row and row[0])
 
     def _record(self, refused: list[Refused]) -> Loaded:
         cleaned = self.cleaned

@@ -36,8 +36,7 @@ def plan_reset(connection: Connection) -> tuple[Plan, list[Undo]]:
     plan = ledger.pinned(connection)
     if plan is None:
         raise TargetError("The target holds no migration of ours.", hint="There is nothing to reset.")
-    row = connection.execute("SELECT created FROM cowrie_migration.plan").fetchone()
-    created = list(row[0]) if row else []
+    created = ledger.created_tables(connection)
     loaded = {r["table"]: r["loaded"] for r in ledger.summary(connection)}
     steps = []
     for name in dict.fromkeys([*plan.tables, *created]):

@@ -122,7 +122,8 @@ def prepare_target(connection: Connection, plan: Plan, *, append: bool) -> Prepa
             for name in existing:
                 _check_shape(connection, tables[name])
             if not append:
-                _check_foreign_rows(connection, [n for n in existing if known is None or n not in known.tables])
+                ours = {*known.tables, *ledger.created_tables(connection)} if known else set()
+                _check_foreign_rows(connection, [n for n in existing if n not in ours])
             if known is None or known.id != plan.id:
                 connection.execute(ledger.DDL)
                 ledger.pin(connection, plan)

@@ -88,7 +88,7 @@ def compare_samples(
         present = {r: f[1] for r, f in found.items() if f is not None}
         different = [r for r, h in present.items() if h != sampled[r]]
         # A rowid that is the key cannot be renumbered; there a few rows may have been rewritten, most may not.
-        allowed = len(sampled) // 2 if table.rowid_key else 0
+        allowed = max(2, len(sampled) // 2) if table.rowid_key else 0
         if len(different) > allowed or (sampled and not present):
             raise PlanError(
                 f"Table {name}: rowid {different[0] if different else min(sampled)} and others are not the rows"
