@@ -19,7 +19,7 @@ from ..source.sqlite import check_file
 from .options import json_option, settings_from, source_option, staging_option
 from .output import StageBars, gigabytes, print_json, print_table
 
-STAGING_SHARE, TARGET_SHARE = 0.7, 1.5
+STAGING_SHARE, TARGET_SHARE = 0.5, 2.0
 """Bytes of staging and of the target for each byte of the source, rounded up; measured as docs/measurements.md says."""
 ROWS_PER_SECOND = 25_000
 """Rows of all tables through all stages on two cores, rounded down; measured as docs/measurements.md says."""

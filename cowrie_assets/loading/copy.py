@@ -61,8 +61,8 @@ def copy_rows(
         connection: in a transaction.
         table: the target's table.
         rows: cleaned rows with their rowid column.
-        on_overflow: called with the message of SQLSTATE 54000 (an index cannot hold a value) and the rows; True where it
-            made room.
+        on_overflow: called with the message of SQLSTATE 54000 (an index cannot hold a value) and the rows; True where
+            it made room.
 
     Returns:
         The rows that PostgreSQL refused, one by one.
