@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import sqlite3
 from pathlib import Path
 
 import psycopg
@@ -22,7 +21,7 @@ from cowrie_assets.loading.copy import copy_rows
 from cowrie_assets.loading.ddl import create_table
 from cowrie_assets.staging.files import ROWID
 from cowrie_assets_tests.test_migration import migrate, pipeline_for, query, verdicts
-from cowrie_assets_tests.test_source import database
+from cowrie_assets_tests.test_source import database, opened
 
 COMMANDS = (
     "CREATE TABLE command_stats (id INTEGER NOT NULL, session_id VARCHAR(64) NOT NULL, command_normalized TEXT NOT NULL,"
@@ -39,7 +38,7 @@ def incompressible(length: int, seed: int = 1) -> str:
 
 def commands(path: Path, *texts: str) -> Path:
     database(path, *COMMANDS)
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.executemany(
             "INSERT INTO command_stats (session_id, command_normalized, first_seen) VALUES ('s', ?, '2026-11-01')",
             [(t,) for t in texts],
@@ -64,7 +63,7 @@ def test_a_long_value_after_the_index_was_built_makes_room(pg_url: str, tmp_path
     path = commands(tmp_path / "s", "ls")
     line = pipeline_for(path, pg_url, tmp_path)
     migrate(line)
-    with sqlite3.connect(path) as connection:
+    with opened(path) as connection:
         connection.execute("UPDATE command_stats SET command_normalized = ?", (incompressible(9_000),))
     migrate(pipeline_for(path, pg_url, tmp_path))
     assert query(pg_url, "SELECT length(command_normalized) FROM command_stats") == [(9_000,)]

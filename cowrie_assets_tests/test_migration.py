@@ -6,7 +6,6 @@ Not here: Dagster (`test_dagster.py`) or the command line (`test_cli.py`).
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.planning.plan import Plan
 from cowrie_assets.settings import Grain, Settings
 from cowrie_assets.validation.counts import PartitionCount, Verdict
+from cowrie_assets_tests.test_source import opened
 
 
 def pipeline_for(source: Path, url: str, folder: Path, **settings: Any) -> Pipeline:
@@ -89,7 +89,7 @@ def test_every_row_of_a_real_database_is_accounted_for(
     migrate(line)
     assert {v.verdict for v in verdicts(line)} == {Verdict.PASS}
     assert {t.verdict for t in line.totals()} == {Verdict.PASS}
-    with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as sqlite:
+    with opened(source) as sqlite:
         for table in line.plan.tables:
             (rows,) = sqlite.execute(f'SELECT count(*) FROM "{table}"').fetchone()
             loaded = query(pg_url, f'SELECT count(*) FROM "{table}"')[0][0]
@@ -120,7 +120,7 @@ def test_unrepaired_cells_arrive_identical(migrated: Pipeline, pg_url: str, real
         for row in query(pg_url, "SELECT source_rowid FROM cowrie_migration.repairs WHERE table_name = 'raw_events'")
     }
     names = "id, ingest_id, source, source_offset, source_inode, source_generation, payload_hash, risk_score"
-    with sqlite3.connect(f"file:{real_v6}?mode=ro", uri=True) as sqlite:
+    with opened(real_v6) as sqlite:
         source = sqlite.execute(f"SELECT {names} FROM raw_events ORDER BY id").fetchall()
         payloads = [r for r in sqlite.execute("SELECT id, payload FROM raw_events") if r[0] not in repaired]
         dates = sqlite.execute("SELECT id, ingest_at FROM raw_events").fetchall()
@@ -150,7 +150,7 @@ def test_repairs_hold_the_exact_original_and_the_replacement_is_in_the_target(
         " WHERE column_name = 'payload'",
     )
     assert len(rows) == 158
-    with sqlite3.connect(f"file:{real_v6}?mode=ro", uri=True) as sqlite:
+    with opened(real_v6) as sqlite:
         for rowid, original, kind, replacement, key in rows:
             stored, stored_kind = sqlite.execute(
                 "SELECT CAST(payload AS BLOB), typeof(payload) FROM raw_events WHERE id = ?", (rowid,)
@@ -224,7 +224,7 @@ def test_only_a_changed_partition_is_loaded_again(real_v6: Path, pg_url: str, tm
     shutil.copy(real_v6, source)
     line = pipeline_for(source, pg_url, tmp_path)
     migrate(line)
-    with sqlite3.connect(source) as sqlite:
+    with opened(source) as sqlite:
         sqlite.execute("UPDATE files SET file_size = 77 WHERE id = 5")
     made = migrate(Pipeline(line.settings))
     assert made["postgres"] == 1
@@ -236,7 +236,7 @@ def test_rows_after_the_plan_are_counted_apart(real_v6: Path, pg_url: str, tmp_p
     shutil.copy(real_v6, source)
     line = pipeline_for(source, pg_url, tmp_path)
     assert line.plan.tables["files"].rows == 133
-    with sqlite3.connect(source) as sqlite:
+    with opened(source) as sqlite:
         sqlite.execute("INSERT INTO files (session_id, shasum, first_seen) VALUES ('late', 'x', '2026-11-24 01:00:00')")
     migrate(line)
     assert query(pg_url, "SELECT count(*) FROM files WHERE session_id = 'late'") == [(0,)]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,17 @@ from cowrie_assets.source.schema import read_schema
 from cowrie_assets.source.sqlite import read_only
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that commits and closes; sqlite3's own block only commits."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        yield connection
+
+
 def database(path: Path, *statements: str) -> Path:
-    connection = sqlite3.connect(path)
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.close()
+    with opened(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
     return path
 
 

@@ -30,6 +30,7 @@ from cowrie_assets.staging.digest import PartitionDigest
 from cowrie_assets.staging.files import read_partition, to_batch, to_table
 from cowrie_assets.staging.stage import stage
 from cowrie_assets.staging.store import Store, part
+from cowrie_assets_tests.test_source import opened
 
 CELL = st.one_of(
     st.none(),
@@ -155,7 +156,7 @@ def test_a_changed_source_is_staged_again_and_moved_rows_are_found(small: Path, 
     shutil.copy(small, source)
     plan, store = make_plan(Settings(source=source)), Store(str(tmp_path / "staging"))
     first = stage(plan, source, store, "command_stats", plan.windows.keys)
-    with sqlite3.connect(source) as connection:
+    with opened(source) as connection:
         moved = connection.execute(
             "UPDATE command_stats SET first_seen = '2026-10-31 00:00:00' WHERE first_seen < '2026-10-30'"
         ).rowcount

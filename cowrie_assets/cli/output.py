@@ -89,8 +89,8 @@ class StageBars:
         if stage not in self._done:
             self._done[stage] = 0
             self._totals[stage] = expected or 0
-        if stage not in self._started:
-            self._started[stage] = now
+        self._started.setdefault(stage, now)
+        if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=self._totals[stage] or None)
         self._done[stage] += rows
         self._progress.update(self._tasks[stage], advance=rows)
@@ -108,6 +108,8 @@ class StageBars:
     def shown(self) -> Iterator[StageBars]:
         """Show the bars while the block runs; afterwards, without a terminal, a line a stage."""
         if self._live:
+            for stage, total in self._totals.items():
+                self._tasks[stage] = self._progress.add_task(stage, total=total or None)
             with self._progress:
                 yield self
             return

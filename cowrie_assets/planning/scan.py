@@ -18,7 +18,7 @@ import pyarrow as pa
 from ..catalog import ALL, TABLES, UNDATED, Type
 from ..settings import Settings
 from ..source.dating import date_rows, needed_columns
-from ..source.reader import Batch, Range, read_table
+from ..source.reader import Batch, Range, joined, read_table
 from ..source.schema import SourceTable, quoted, read_schema
 from ..source.sqlite import read_only, source_state
 from .duplicates import KeyWatch
@@ -63,12 +63,12 @@ class _Days:
     def slices(self, windows: Windows | None) -> dict[str, Slice]:
         """Fold the days into partitions; without windows the whole table is one."""
         rows: dict[str, int] = defaultdict(int)
-        spans: dict[str, list[list[int]]] = defaultdict(list)
+        spans: dict[str, list[Range]] = defaultdict(list)
         for day, count in self.rows.items():
             key = ALL if windows is None else _key_of(day, windows)
             rows[key] += count
-            spans[key] += self.ranges[day]
-        return {key: Slice(rows[key], _merge(spans[key])) for key in sorted(rows)}
+            spans[key] += [(low, high) for low, high in self.ranges[day]]
+        return {key: Slice(rows[key], tuple(joined(spans[key], GAP_ROWIDS))) for key in sorted(rows)}
 
 
 def _key_of(day: date | None, windows: Windows) -> str:
@@ -76,16 +76,6 @@ def _key_of(day: date | None, windows: Windows) -> str:
         return UNDATED
     micros = pa.array([(day - date(1970, 1, 1)).days * _DAY_US]).cast(pa.timestamp("us", "UTC"))
     return windows.keys[int(windows.place(micros)[0])]
-
-
-def _merge(spans: list[list[int]]) -> tuple[Range, ...]:
-    merged: list[list[int]] = []
-    for low, high in sorted(spans):
-        if merged and low - merged[-1][1] <= GAP_ROWIDS:
-            merged[-1][1] = max(merged[-1][1], high)
-        else:
-            merged.append([low, high])
-    return tuple((low, high) for low, high in merged)
 
 
 class _Fit:

@@ -21,6 +21,19 @@ BLOCK_ROWS = 256
 huge cells behind small ones is noticed after 256 of them."""
 
 Range = tuple[int, int]
+
+
+def joined(ranges: Iterable[Range], gap: int = 1) -> list[Range]:
+    """The ranges ascending and disjoint; those at most `gap` rowids apart become one."""
+    found: list[list[int]] = []
+    for low, high in sorted(ranges):
+        if found and low - found[-1][1] <= gap:
+            found[-1][1] = max(found[-1][1], high)
+        else:
+            found.append([low, high])
+    return [(low, high) for low, high in found]
+
+
 EVERYTHING: Range = (-(2**63), 2**63 - 1)
 
 

@@ -25,7 +25,7 @@ from ..planning.plan import Plan, TablePlan
 from ..planning.scan import Progress
 from ..planning.windows import Windows
 from ..source.dating import date_rows
-from ..source.reader import Batch, Range, join, read_table
+from ..source.reader import Batch, Range, join, joined, read_table
 from ..source.sqlite import SourceState, read_only, source_state
 from .digest import PartitionDigest
 from .files import COMPRESSION, Manifest, Piece, manifest_path, read_manifest, read_partition, to_table
@@ -86,13 +86,7 @@ def ranges_of(table: TablePlan, keys: Sequence[str], unchanged: bool) -> list[Ra
     mark = table.high_water if table.high_water is not None else 2**63 - 1
     if not unchanged or ALL in keys:
         return [(-(2**63), mark)]
-    merged: list[list[int]] = []
-    for low, high in sorted(r for key in keys for r in table.slice(key).ranges):
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1][1] = max(merged[-1][1], high)
-        else:
-            merged.append([low, high])
-    return [(low, high) for low, high in merged]
+    return joined(r for key in keys for r in table.slice(key).ranges)
 
 
 def place_rows(batch: Batch, table: TablePlan, windows: Windows) -> Places:

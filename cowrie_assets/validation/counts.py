@@ -18,7 +18,7 @@ from ..catalog import ALL, UNDATED
 from ..planning.plan import Plan, TablePlan
 from ..planning.scan import Progress
 from ..source.dating import date_rows, needed_columns
-from ..source.reader import Range, read_table
+from ..source.reader import joined, read_table
 from ..source.schema import quoted, read_schema
 from ..source.sqlite import read_only, source_state
 
@@ -87,7 +87,7 @@ def count_source(
             return counts
         wanted = set(needed_columns(planned.dated_by))
         columns = [n for n in planned.source.stored if n in wanted]
-        ranges = _ranges(planned, keys) if unchanged else [(-(2**63), mark)]
+        ranges = joined(r for k in keys for r in planned.slice(k).ranges) if unchanged else [(-(2**63), mark)]
         names = np.array([UNDATED, *plan.windows.keys])
         for batch in read_table(connection, planned.source, ranges, columns):
             places = plan.windows.place(date_rows(batch, planned.dated_by)) + 1
@@ -99,16 +99,6 @@ def count_source(
             if progress:
                 progress(table, seen, expected)
     return counts
-
-
-def _ranges(planned: TablePlan, keys: Sequence[str]) -> list[Range]:
-    merged: list[list[int]] = []
-    for low, high in sorted(r for key in keys for r in planned.slice(key).ranges):
-        if merged and low <= merged[-1][1] + 1:
-            merged[-1][1] = max(merged[-1][1], high)
-        else:
-            merged.append([low, high])
-    return [(low, high) for low, high in merged]
 
 
 def _count_all(connection: Any, planned: TablePlan, mark: int) -> int:
