@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -57,6 +58,14 @@ class Settings:
         """The target for people: password masked."""
         return mask(self.target) if self.target else f"embedded PostgreSQL in {self.home / 'postgres'}"
 
+    @property
+    def source_label(self) -> str | None:
+        """A short name of the source for folders and databases of its own, or None where no source is set."""
+        if self.source is None:
+            return None
+        digest = hashlib.sha256(str(self.source.resolve()).encode()).hexdigest()[:8]
+        return f"{re.sub(r'[^A-Za-z0-9_-]', '_', self.source.stem)[:40]}-{digest}"
+
     def require_source(self) -> Path:
         """The source's path; SettingsError where none is set."""
         if self.source is None:
@@ -71,21 +80,14 @@ class Settings:
         if "target" in given:
             given["target"] = postgres_url(given["target"], "--target")
         changed = replace(self, **given)
-        if "source" in given and "staging" not in given and _is_default_staging(self):
-            changed = replace(changed, staging=_default_staging(changed.home, changed.source))
+        if "source" in given and "staging" not in given and self.staging == _default_staging(self):
+            changed = replace(changed, staging=_default_staging(changed))
         return changed
 
 
-def _default_staging(home: Path, source: Path | None) -> str:
+def _default_staging(settings: Settings) -> str:
     # One folder a source, so that two sources never share staged files.
-    if source is None:
-        return str(home / "staging")
-    digest = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:8]
-    return str(home / "staging" / f"{source.stem}-{digest}")
-
-
-def _is_default_staging(settings: Settings) -> bool:
-    return settings.staging == _default_staging(settings.home, settings.source)
+    return str(settings.home / "staging" / (settings.source_label or ""))
 
 
 def load_settings(env: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
@@ -111,10 +113,9 @@ def load_settings(env: Mapping[str, str] | None = None, directory: Path | None =
     end = _day(values, "COWRIE_END_DATE")
     if start and end and end < start:
         raise SettingsError(f"COWRIE_END_DATE={end} lies before COWRIE_START_DATE={start}.", hint="Swap them.")
-    return Settings(
+    settings = Settings(
         source=source,
         target=target,
-        staging=values.get("COWRIE_STAGING_URL") or _default_staging(home, source),
         home=home,
         grain=_grain(values.get("COWRIE_PARTITION_GRAIN", "auto")),
         start=start,
@@ -122,6 +123,7 @@ def load_settings(env: Mapping[str, str] | None = None, directory: Path | None =
         append=values.get("COWRIE_APPEND", "").lower() in ("1", "true", "yes"),
         today=_day(values, "COWRIE_TODAY"),
     )
+    return replace(settings, staging=values.get("COWRIE_STAGING_URL") or _default_staging(settings))
 
 
 def _sensors(file: Path, *, required: bool) -> dict[str, Any]:

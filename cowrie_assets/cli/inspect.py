@@ -15,6 +15,7 @@ import click
 from ..catalog import TABLES, UNDATED
 from ..pipeline import Pipeline
 from ..planning.plan import Plan
+from ..reporting.text import inert
 from ..source.sqlite import check_file
 from .options import json_option, settings_from, source_option, staging_option
 from .output import StageBars, gigabytes, print_json, print_table
@@ -118,5 +119,6 @@ def _print_plan(plan: Plan) -> None:
     for kind, name in plan.not_migrated:
         click.echo(f"not migrated: {kind} {name!r}")
     for finding in plan.findings:
-        click.echo(f"finding: {finding.table}.{finding.column}: {finding.detail} (rowid {finding.examples})")
+        where = inert(f"{finding.table}.{finding.column}")
+        click.echo(f"finding: {where}: {finding.detail} (near rowid {finding.examples[0]})")
     click.echo("")

@@ -13,9 +13,11 @@ import click
 
 from .. import __version__
 from ..errors import CowrieError
+from ..reporting.text import inert
 from . import inspect, maintain, migrate, show
 
 INTERRUPTED = 3
+ERROR_LENGTH = 2_000
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -60,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except CowrieError as error:
-        click.echo(f"Error: {error}", err=True)
+        # A driver's message may quote a cell: nothing in it may steer the terminal.
+        click.echo(f"Error: {inert(str(error), ERROR_LENGTH)}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted. Start it again: what is complete is kept.", err=True)

@@ -5,11 +5,13 @@ Belongs here: connecting, locking, translating driver errors. Not here: SQL that
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 from ..db.url import mask
 from ..errors import CowrieError, LoadError, MissingExtraError, TargetError
@@ -61,6 +63,18 @@ def connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
             hint="Check COWRIE_POSTGRES_URL, that the server runs, user and password.",
         ) from error
     return connection
+
+
+def database_url(url: str, name: str) -> str:
+    """The URL of a database on the embedded server, which is created where it is missing."""
+    pg = driver()
+    with connect(url) as connection:
+        connection.autocommit = True
+        # Suppressed: it is there, or another process has just made it.
+        with contextlib.suppress(pg.errors.DuplicateDatabase, pg.errors.UniqueViolation):
+            connection.execute(pg.sql.SQL("CREATE DATABASE {}").format(pg.sql.Identifier(name)))
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
 
 
 def _first_line(error: BaseException) -> str:
