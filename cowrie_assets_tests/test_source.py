@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from cowrie_assets.source import reader
 from cowrie_assets.source.cells import Cells, Storage, concat, original_bytes
 from cowrie_assets.source.reader import Batch, join, read_table
 from cowrie_assets.source.schema import read_schema
-from cowrie_assets.source.sqlite import read_only
+from cowrie_assets.source.sqlite import read_only, source_state
 
 
 @contextmanager
@@ -103,6 +104,32 @@ def test_a_wal_source_is_read_beside_its_writer(tmp_path: Path) -> None:
     assert len(seen) == 1
     assert len(rows(path)) == 2
     writer.close()
+
+
+def test_every_committed_change_changes_the_state(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("CREATE TABLE t (a INTEGER)")
+    writer.execute("INSERT INTO t VALUES (0)")
+    writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    seen = [source_state(path)]
+    for value in range(1, 9):
+        time.sleep(0.02)  # more than the granularity of a file's time
+        writer.execute("UPDATE t SET a = ?", (value,))
+        seen.append(source_state(path))
+        if value % 3 == 0:
+            # The next commit overwrites the WAL from its start, within its old size.
+            writer.execute("PRAGMA wal_checkpoint(RESTART)")
+        if value % 4 == 0:
+            writer.close()
+            seen.append(source_state(path))
+            writer = sqlite3.connect(path, isolation_level=None)
+    writer.close()
+    assert len(set(seen)) == len(seen)
+    before = source_state(path)
+    rows(path)
+    assert source_state(path) == before
 
 
 def test_the_main_file_does_not_change(real_v3: Path, tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ Belongs here: connections, the file's identity. Not here: what its tables hold.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,15 +23,20 @@ BUSY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class SourceState:
-    """What tells that a database file changed, without reading it: sizes, header counter, WAL salt.
+    """What tells that a database file changed, without reading it.
 
-    Source: sqlite.org/fileformat2.html, sections 1.3 (offset 24) and 4.1 (WAL header, offset 16).
+    Size, header counter and WAL salt are the format's own signs (sqlite.org/fileformat2.html, sections 1.3 and 4.1),
+    and they do not suffice: in WAL mode a commit need not raise the counter, a checkpoint may leave the size, and a
+    WAL that was reset is overwritten within its old size. The times of both files show these; a time that moved
+    without a change only costs reading again.
     """
 
     size: int
     change_counter: int
-    wal_size: int
-    wal_salt: str
+    modified_ns: int
+    wal_size: int = 0
+    wal_salt: str = ""
+    wal_modified_ns: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """As JSON takes it."""
@@ -42,18 +48,18 @@ def source_state(path: Path) -> SourceState:
     try:
         with path.open("rb") as file:
             header = file.read(100)
-            size = os.fstat(file.fileno()).st_size
-        wal = Path(f"{path}-wal")
-        salt, wal_size = b"", 0
-        if wal.exists():
-            with wal.open("rb") as file:
-                salt = file.read(32)[16:24]
-                wal_size = os.fstat(file.fileno()).st_size
+            main = os.fstat(file.fileno())
+        state = SourceState(main.st_size, int.from_bytes(header[24:28], "big"), main.st_mtime_ns)
+        with contextlib.suppress(FileNotFoundError), Path(f"{path}-wal").open("rb") as file:
+            salt, wal = file.read(32)[16:24], os.fstat(file.fileno())
+            # Reading makes an empty WAL appear: that is no change.
+            if wal.st_size:
+                state = replace(state, wal_size=wal.st_size, wal_salt=salt.hex(), wal_modified_ns=wal.st_mtime_ns)
     except OSError as error:
         raise SourceError(
             f"The source {path} cannot be read: {error.strerror}.", hint="Check its permissions."
         ) from error
-    return SourceState(size, int.from_bytes(header[24:28], "big"), wal_size, salt.hex())
+    return state
 
 
 def check_file(path: Path) -> None:
