@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cowrie_assets.catalog import TABLES, Type
+from cowrie_assets.catalog import TABLES, Index, Type
 from cowrie_assets.errors import PlanError
 from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.planning.plan import Plan
@@ -155,3 +155,38 @@ def test_other_settings_than_the_plans_are_refused(real_v3: Path, tmp_path: Path
     Pipeline(Settings(source=real_v3, staging=str(tmp_path))).make_plan()
     with pytest.raises(PlanError, match=r"grain: plan auto, now month.*plan --replace"):
         _ = Pipeline(Settings(source=real_v3, staging=str(tmp_path), grain=Grain.MONTH)).plan
+
+
+def test_declared_defaults_keys_and_indexes_are_carried(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a REAL DEFAULT 1.5, b INTEGER DEFAULT '-1', c TEXT DEFAULT 'q' NOT NULL,"
+        " d BOOLEAN DEFAULT '0', e DATETIME DEFAULT CURRENT_TIMESTAMP, f TEXT DEFAULT (lower('X')), UNIQUE (b, c))",
+        "CREATE INDEX mine ON t (a)",
+        "CREATE UNIQUE INDEX doubled ON t (b, c)",
+        "CREATE INDEX partial ON t (a) WHERE a > 1",
+    )
+    table = make_plan(Settings(source=path)).tables["t"].target
+    assert {c.name: c.default for c in table.columns} == {
+        "id": None,
+        "a": "1.5",
+        "b": "-1",
+        "c": "'q'",
+        "d": "false",
+        "e": "CURRENT_TIMESTAMP",
+        "f": None,
+    }
+    assert [c.name for c in table.columns if not c.nullable] == ["id", "c"]
+    assert table.serial == "id"
+    assert {(i.columns, i.unique) for i in table.indexes} == {(("b", "c"), True), (("a",), False)}
+
+
+def test_an_outgrown_constraint_of_version_1_is_not_carried(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE raw_events (id INTEGER PRIMARY KEY, source TEXT NOT NULL, source_offset BIGINT, payload JSON NOT NULL,"
+        " UNIQUE (source, source_offset))",
+        "CREATE INDEX mine ON raw_events (source)",
+    )
+    table = make_plan(Settings(source=path)).tables["raw_events"].target
+    assert set(table.indexes) - set(TABLES["raw_events"].indexes) == {Index("mine", ("source",))}

@@ -109,8 +109,8 @@ def _default(column: SourceColumn, kind: Type) -> str | None:
         return None
     if kind in (Type.BIGINT, Type.DOUBLE):
         bare = text.strip("'")
-        return bare if re.fullmatch(r"-?\d{1,18}", bare) else None
-    return text if text.startswith("'") else f"'{text}'"
+        return bare if re.fullmatch(r"-?\d{1,18}" if kind is Type.BIGINT else r"-?\d{1,18}(\.\d+)?", bare) else None
+    return text if text.startswith("'") or kind is Type.TIMESTAMPTZ else f"'{text}'"
 
 
 def _with_source_indexes(table: Table, source: SourceTable) -> Table:
@@ -123,7 +123,9 @@ def _with_source_indexes(table: Table, source: SourceTable) -> Table:
         columns = tuple(c for c in index.columns if c is not None)
         if index.partial or len(columns) != len(index.columns) or not set(columns) <= names or index.origin == "pk":
             continue
-        if columns in taken:
+        # Version 1's UNIQUE (source, source_offset) became a wider one: carried along it would refuse later events.
+        outgrown = table.known and index.unique and any(set(columns) < set(wider) for wider in table.unique_sets)
+        if columns in taken or outgrown:
             continue
         name = index.name
         if name.startswith("sqlite_autoindex_"):
