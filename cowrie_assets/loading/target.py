@@ -54,11 +54,11 @@ def check_server(connection: Connection) -> str:
             f"The target database has the encoding {encoding}; UTF8 is needed.",
             hint="Create it with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0.",
         )
-    schema = _one(connection, "SELECT current_schema()")
+    schema, user = _one(connection, "SELECT current_schema()"), _one(connection, "SELECT current_user")
     if schema is None or not _one(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
         raise TargetError(
-            f"The user {connection.info.user} may not create tables in schema {schema or 'public'}.",
-            hint=f"Run GRANT CREATE ON SCHEMA {schema or 'public'} TO {connection.info.user}.",
+            f"The user {user} may not create tables in schema {schema or 'public'}.",
+            hint=f"Run GRANT CREATE ON SCHEMA {schema or 'public'} TO {user}.",
         )
     if not ledger.exists(connection) and not _one(
         connection,
@@ -66,8 +66,8 @@ def check_server(connection: Connection) -> str:
         "cowrie_migration",
     ):
         raise TargetError(
-            f"The user {connection.info.user} may not create the schema cowrie_migration.",
-            hint=f"Run GRANT CREATE ON DATABASE {connection.info.dbname} TO {connection.info.user}.",
+            f"The user {user} may not create the schema cowrie_migration.",
+            hint=f"Run GRANT CREATE ON DATABASE {connection.info.dbname} TO {user}.",
         )
     return label
 

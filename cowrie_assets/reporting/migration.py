@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ..catalog import TABLES
 from ..db.url import mask
@@ -52,6 +53,9 @@ class Written:
     html: Path
     totals: list[TableTotal]
     verdict: str
+
+
+Item = TypeVar("Item", OpenPartition, RuleCount, Derivation, Misbuilt, TableTotal)
 
 
 @dataclass(frozen=True)
@@ -107,16 +111,22 @@ def _gather(pipeline: Pipeline) -> _Facts:
         try:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             state = ledger.target_state(connection)
+            sums = ledger.table_sums(connection)
+            order = {s.table: place for place, s in enumerate(sums)}
+
+            def ordered(items: list[Item]) -> list[Item]:
+                return sorted(items, key=lambda item: order.get(item.table, len(order)))
+
             return _Facts(
                 target_label=mask(pipeline.settings.target_label),
                 state=state,
-                sums=ledger.table_sums(connection),
-                open=ledger.open_partitions(connection),
-                repairs=ledger.repairs(connection),
-                set_aside=ledger.set_aside(connection),
-                derivations=ledger.derivations(connection),
-                misbuilt=ledger.not_as_declared(connection, state.plan) if state.finished else [],
-                totals=check_totals(connection, state.plan, source),
+                sums=sums,
+                open=ordered(ledger.open_partitions(connection)),
+                repairs=ordered(ledger.repairs(connection)),
+                set_aside=ordered(ledger.set_aside(connection)),
+                derivations=ordered(ledger.derivations(connection)),
+                misbuilt=ordered(ledger.not_as_declared(connection, state.plan)) if state.finished else [],
+                totals=ordered(check_totals(connection, state.plan, source)),
                 quality=ledger.read_quality(state.plan, pipeline.store),
             )
         except driver().Error as error:
@@ -220,12 +230,10 @@ def _tables(facts: _Facts) -> Iterator[Block]:
 
 
 def _totals(facts: _Facts) -> Iterator[Block]:
-    order = {name: place for place, name in enumerate(facts.tables)}
-    totals = sorted(facts.totals, key=lambda t: order[t.table])
     yield from _section(
         "Totals",
         ("Table", "Verdict", "Rows up to the mark", "Sum of partitions", "Rows after the plan", "What differs"),
-        [(Code(t.table), BADGES[t.verdict], t.rows, t.summed, t.after_plan, Code(t.detail)) for t in totals],
+        [(Code(t.table), BADGES[t.verdict], t.rows, t.summed, t.after_plan, Code(t.detail)) for t in facts.totals],
         "The partitions of a table are the plan's, each once, and sum to the table's rows up to the plan's mark (its"
         " highest rowid then). Newer rows are counted apart: they are not migrated.",
     )
@@ -279,7 +287,7 @@ def _columns(quality: Quality) -> Iterator[Block]:
             continue
         kept, changed = (column.json["valid"], column.json["invalid"]) if column.json else (None, None)
         classes = ", ".join(f"{kind} {count:,}" for kind, count in column.classes.most_common())
-        formats = _names([f"{form} ({n:,})" for form, n in column.formats.most_common()])
+        formats = _names([f"{form or 'empty'} ({n:,})" for form, n in column.formats.most_common()])
         rows.append((Code(table), Code(name), classes, column.longest, formats, kept, changed))
     empty = len(quality.columns) - len(rows)
     yield from _section(
@@ -302,7 +310,7 @@ def _unknown(facts: _Facts) -> Iterator[Block]:
         planned = facts.plan.tables[name]
         what = "columns" if is_known(planned.source) else "table"
         if planned.types or what == "table":
-            types = [f"{column} {kind.value}" for column, kind in planned.types.items()]
+            types = [f"{c.name} {c.type.value}" for c in planned.target.columns if c.name in planned.types]
             rows.append((Code(name), what, planned.rows, _names(types, COLUMNS)))
     yield from _section(
         "Not known to the catalog",
@@ -344,7 +352,9 @@ def _next(facts: _Facts) -> Iterator[tuple[Inline, ...]]:
     migrate = Code("cowrie-assets migrate")
     verdict = facts.overall.verdict
     if verdict is Verdict.FAIL:
-        yield "Load what differs again, then look at this report: ", Code("cowrie-assets migrate --force"), "."
+        tables = ",".join(dict.fromkeys(p.table for p in facts.open if p.verdict is Verdict.FAIL))
+        again = f"cowrie-assets migrate --force{f' --tables {shlex.quote(tables)}' if tables else ''}"
+        yield "Load what differs again: ", Code(again), ", then look at the report it writes."
     if any(not p.loaded for p in facts.open):
         yield "Load the partitions that are missing: ", migrate, "; what is in place is skipped."
     elif any(p.verdict is Verdict.NOT_CHECKED for p in facts.open):

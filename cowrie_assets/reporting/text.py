@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html as _html
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,20 +16,22 @@ DATA_LENGTH = 200
 """Characters of a text from the data that are shown."""
 LINE_LENGTH = 1_000
 """Characters of a text of our own that are shown."""
+UNBROKEN = 40
+"""Characters of a name up to which a page keeps it on one line."""
 CUT = "…"
 
 _MARKUP = re.compile(r"[\\`*_\[\]<>|~&$@#]|:(?=//)|(?<=[wW]{3})\.|^[-+=]")
 """Markdown's own characters; also what begins a bare link, and at a line's start a list or an underline."""
 _HIDDEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
-"""Letters and marks that show nothing (Unicode's Default_Ignorable_Code_Point outside category C)."""
+"""Printable by Unicode's categories, but they show nothing (Default_Ignorable_Code_Point outside category C)."""
 
 
 def inert(text: str, limit: int = DATA_LENGTH) -> str:
     r"""The text on one line that steers neither terminal nor page: what is not visible becomes `\xNN` or `\uNNNN`.
 
     Escaped are control characters (and with them ANSI sequences and newlines), format characters (bidi overrides,
-    zero widths), line separators, lone surrogates, private and unassigned code points. Backslashes stay as they are:
-    the form is for reading, not for reading back. Markup is not touched, that is the renderer's part.
+    zero widths), separators but the space, lone surrogates, private and unassigned code points. Backslashes stay as
+    they are: the form is for reading, not for reading back. Markup is not touched, that is the renderer's part.
 
     Args:
         text: anything, of any length; not more than `limit` characters of it are read.
@@ -50,8 +51,7 @@ def inert(text: str, limit: int = DATA_LENGTH) -> str:
 
 
 def _visible(character: str) -> str:
-    category = unicodedata.category(character)
-    if category[0] != "C" and category not in ("Zl", "Zp") and character not in _HIDDEN:
+    if character.isprintable() and character not in _HIDDEN:
         return character
     code = ord(character)
     if code < 0x100:
@@ -189,7 +189,8 @@ h2 { font-size: 1.1rem; margin: 2.25rem 0 .5rem; }
 p { margin: .5rem 0; max-width: 60rem; }
 ul { margin: .5rem 0; padding-left: 1.2rem; }
 code { font: .9em/1.4 ui-monospace, "DejaVu Sans Mono", "Liberation Mono", monospace; unicode-bidi: isolate;
-  overflow-wrap: anywhere; }
+  white-space: pre; }
+code.long { white-space: pre-wrap; overflow-wrap: anywhere; }
 strong { white-space: nowrap; }
 .good { color: var(--good); } .bad { color: var(--bad); } .open { color: var(--open); }
 p > strong { font-size: 1.15rem; }
@@ -246,7 +247,8 @@ def _html_parts(parts: Sequence[Inline]) -> str:
 
 def _html_inline(part: Inline) -> str:
     if isinstance(part, Code):
-        return f"<code>{_escaped(part.text, DATA_LENGTH)}</code>" if part.text else ""
+        kind = ' class="long"' if len(part.text) > UNBROKEN else ""
+        return f"<code{kind}>{_escaped(part.text, DATA_LENGTH)}</code>" if part.text else ""
     if isinstance(part, Badge):
         return f'<strong class="{part.tone}">{_escaped(part.text)}</strong>'
     return _escaped(part)
