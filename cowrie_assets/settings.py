@@ -120,7 +120,7 @@ def load_settings(env: Mapping[str, str] | None = None, directory: Path | None =
         grain=_grain(values.get("COWRIE_PARTITION_GRAIN", "auto")),
         start=start,
         end=end,
-        append=values.get("COWRIE_APPEND", "").lower() in ("1", "true", "yes"),
+        append=_flag(values, "COWRIE_APPEND"),
         today=_day(values, "COWRIE_TODAY"),
     )
     return replace(settings, staging=values.get("COWRIE_STAGING_URL") or _default_staging(settings))
@@ -166,6 +166,15 @@ def _grain(value: str) -> Grain | None:
         raise SettingsError(
             f"COWRIE_PARTITION_GRAIN={value!r} is unknown.", hint="Write auto, day, week or month."
         ) from error
+
+
+def _flag(values: Mapping[str, str], name: str) -> bool:
+    word = values.get(name, "0").lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise SettingsError(f"{name}={values[name]!r} is neither yes nor no.", hint="Write 1 or 0.")
 
 
 def _day(values: Mapping[str, str], name: str) -> date | None:

@@ -231,6 +231,28 @@ def test_only_a_changed_partition_is_loaded_again(real_v6: Path, pg_url: str, tm
     assert query(pg_url, "SELECT file_size FROM files WHERE id = 5") == [(77,)]
 
 
+@pytest.mark.parametrize("moved_to", ["2025-09-22 10:00:00", "2026-11-24 10:00:00"])
+@pytest.mark.parametrize(("table", "column"), [("session_summaries", "first_event_at"), ("files", "first_seen")])
+def test_a_row_that_moved_to_another_window_arrives_there(
+    table: str, column: str, moved_to: str, real_v6: Path, pg_url: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "copy.sqlite"
+    shutil.copy(real_v6, source)
+    line = pipeline_for(source, pg_url, tmp_path)
+    migrate(line)
+    with opened(source) as sqlite:
+        where = f"rowid IN (SELECT rowid FROM {table} WHERE {column} NOT LIKE '{moved_to[:4]}%' ORDER BY rowid LIMIT 1)"
+        assert sqlite.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (moved_to,)).rowcount == 1
+        (rows,) = sqlite.execute(f"SELECT count(*) FROM {table}").fetchone()
+    again = Pipeline(line.settings)
+    migrate(again)
+    assert {v.verdict for v in verdicts(again)} == {Verdict.PASS}
+    assert query(pg_url, f"SELECT count(*), count(*) FILTER (WHERE {column} = '{moved_to}+00') FROM {table}") == [
+        (rows, 1)
+    ]
+    assert query(pg_url, "SELECT count(*) FROM cowrie_migration.quarantine") == [(0,)]
+
+
 def test_rows_after_the_plan_are_counted_apart(real_v6: Path, pg_url: str, tmp_path: Path) -> None:
     source = tmp_path / "copy.sqlite"
     shutil.copy(real_v6, source)

@@ -36,7 +36,9 @@ def clean_integer(cells: Cells) -> Outcome:
 def clean_real(cells: Cells) -> Outcome:
     """float64 out: reals, and integers up to 2^53 in size, which a double holds exactly."""
     integers = cells.of(Storage.INTEGER)
-    small = pc.fill_null(pc.less_equal(pc.abs(integers), 2**53), False)
+    # Two comparisons: the size of -2^63 overflows.
+    in_range = pc.and_(pc.greater_equal(integers, -(2**53)), pc.less_equal(integers, 2**53))
+    small = pc.fill_null(in_range, False)
     exact = pc.if_else(small, integers, pa.scalar(None, pa.int64())).cast(pa.float64())
     values = pc.coalesce(cells.of(Storage.REAL), exact)
     return Outcome(values, [], _refuse(cells, values, "real.none", "not a number a double holds"))

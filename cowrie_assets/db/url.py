@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import SettingsError
 
 _POSTGRES = re.compile(r"^(postgres|postgresql)(\+[a-z0-9]+)?://", re.IGNORECASE)
-_PASSWORD_IN_AUTHORITY = re.compile(r"(?<=://)([^:/@\s]*):([^@\s]*)@")
+_PASSWORD_IN_AUTHORITY = re.compile(r"(?<=://)([^:/@\s]*):(\S*)@")
 _PASSWORD_IN_QUERY = re.compile(r"((?:password|sslpassword)\s*=\s*)('[^']*'|[^&\s]+)", re.IGNORECASE)
 
 
@@ -31,8 +31,12 @@ def postgres_url(value: str, setting: str) -> str:
     rest = value[match.end() :]
     try:
         _ = urlsplit("postgresql://" + rest.partition("?")[0]).port
-    except ValueError as error:
-        raise SettingsError(f"{setting}={mask(value)!r}: {error}.", hint="Write a port from 1 to 65535.") from error
+    except ValueError:
+        # The cause is not shown: it quotes what stands behind the colon, and that can be a password.
+        raise SettingsError(
+            f"{setting}={mask(value)!r}: the port is none.",
+            hint="Write a port from 1 to 65535, and / # ? @ in a password as %2F %23 %3F %40.",
+        ) from None
     return "postgresql://" + rest
 
 

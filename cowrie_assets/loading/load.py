@@ -31,11 +31,15 @@ from . import ledger
 from .connection import retried
 from .copy import Refused, copy_rows
 from .ddl import BTREE_BYTES, create_holding_index, key_name, quoted, short
+from .moved import release_keys
 
 if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+UNIQUE_VIOLATION = "23505"
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class _Load:
             )
         if row[0] == self.cleaned.inputs and not force:
             return Loaded(self.cleaned.table, self.cleaned.partition, row[1], row[2], row[3], row[4], made=False)
-        if row[0] is not None:
+        if row[2] is not None:
             remove_rows(self.connection, self.table, row[2], row[5], row[6])
         ledger.forget(self.connection, self.cleaned.table, self.cleaned.partition)
         refused = self._copy(progress)
@@ -126,7 +130,7 @@ class _Load:
     def _copy(self, progress: Callable[[int], None] | None) -> list[Refused]:
         refused: list[Refused] = []
         for rows in read_rows(self.store, self.cleaned, "data"):
-            now = copy_rows(self.connection, self.table, rows, self._make_room)
+            now = self._copy_batch(rows)
             refused += now
             if now:
                 bad = pa.array([r.rowid for r in now], pa.int64())
@@ -135,6 +139,18 @@ class _Load:
             if progress:
                 progress(rows.num_rows + len(now))
         return refused
+
+    def _copy_batch(self, rows: pa.Table) -> list[Refused]:
+        refused = copy_rows(self.connection, self.table, rows, self._make_room)
+        taken = [r.rowid for r in refused if r.sqlstate == UNIQUE_VIOLATION]
+        if not taken:
+            return refused
+        again = rows.filter(pc.is_in(rows.column(ROWID), value_set=pa.array(taken, pa.int64())))
+        keys = [key_text(parts) for parts in zip(*(again.column(c).to_pylist() for c in self.table.key), strict=True)]
+        if not release_keys(self.connection, self.table, self.cleaned.partition, keys):
+            return refused
+        others = [r for r in refused if r.sqlstate != UNIQUE_VIOLATION]
+        return others + copy_rows(self.connection, self.table, again, self._make_room)
 
     def _note_keys(self, rows: pa.Table) -> None:
         if self.table.serial:

@@ -19,6 +19,8 @@ from ..settings import Grain
 
 MAX_AUTO_WINDOWS = 120
 MAX_WINDOWS = 2_000
+MAX_YEARS_AHEAD = 100
+"""Years a stated end may lie ahead of the plan's day."""
 EARLIEST_PLAUSIBLE = date(2014, 1, 1)
 """Cowrie's first year: an earlier date is a broken clock, not an event."""
 
@@ -121,16 +123,19 @@ def choose_windows(
     plausible = [d for d in days if EARLIEST_PLAUSIBLE <= d <= today]
     first = start or min((d for d in plausible if end is None or d <= end), default=end or today)
     last = end or max((d for d in plausible if d >= first), default=max(first, today))
+    if last.year - today.year > MAX_YEARS_AHEAD:
+        raise SettingsError(f"COWRIE_END_DATE={last} lies too far ahead.", hint="Set an earlier day, or none.")
     for candidate in (grain,) if grain else tuple(Grain):
         windows = Windows(candidate, floor(first, candidate), following(floor(last, candidate), candidate))
         if grain or len(windows.starts) <= MAX_AUTO_WINDOWS:
             break
     if len(windows.starts) >= MAX_WINDOWS:
-        if start:
+        # A stated start is not moved; nor may an end that lies ahead push the windows off the rows.
+        if start or last > today:
             raise SettingsError(
-                f"COWRIE_START_DATE={start} with the grain {windows.grain} gives {len(windows.starts):,} windows; "
-                f"under {MAX_WINDOWS:,} are allowed.",
-                hint="Set a later start, or COWRIE_PARTITION_GRAIN=month.",
+                f"From {first} to {last} (COWRIE_START_DATE, COWRIE_END_DATE) the grain {windows.grain} gives"
+                f" {len(windows.starts):,} windows; under {MAX_WINDOWS:,} are allowed.",
+                hint="Set a later start or an earlier end, or COWRIE_PARTITION_GRAIN=month.",
             )
         windows = Windows(windows.grain, windows.starts[-(MAX_WINDOWS - 1)], windows.end)
     return windows

@@ -286,7 +286,7 @@ def _columns(quality: Quality) -> Iterator[Block]:
         if set(column.classes) == {"null"}:
             continue
         kept, changed = (column.json["valid"], column.json["invalid"]) if column.json else (None, None)
-        classes = ", ".join(f"{kind} {count:,}" for kind, count in column.classes.most_common())
+        classes = _names([f"{kind} {n:,}" for kind, n in column.classes.most_common()], len(column.classes))
         formats = _names([f"{form or 'empty'} ({n:,})" for form, n in column.formats.most_common()])
         rows.append((Code(table), Code(name), classes, column.longest, formats, kept, changed))
     empty = len(quality.columns) - len(rows)

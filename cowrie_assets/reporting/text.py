@@ -158,7 +158,7 @@ def _markdown_inline(part: Inline, in_table: bool) -> str:
     if isinstance(part, Code):
         return _markdown_code(inert(part.text), in_table)
     if isinstance(part, Badge):
-        return f"**{_markdown_text(part.text)}**"
+        return f"**{_markdown_text(part.text)}**" if part.text else ""
     return _markdown_text(part)
 
 
@@ -171,7 +171,8 @@ def _markdown_code(text: str, in_table: bool) -> str:
     if not text:
         return ""
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
-    pad = " " if text[0] in "` " or text[-1] in "` " else ""
+    # Markdown takes one space off each end, but not where there is nothing else.
+    pad = " " if text.strip(" ") and (text[0] in "` " or text[-1] in "` ") else ""
     # A table is split at its bars before code is looked for: there, and only there, `\|` is a bar within code.
     return fence + pad + (text.replace("|", "\\|") if in_table else text) + pad + fence
 
@@ -199,7 +200,8 @@ table { border-collapse: collapse; min-width: 40rem; width: 100%; font-variant-n
 th, td { padding: .35rem .75rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { color: var(--dim); font-weight: 600; font-size: .85em; border-bottom-width: 2px; vertical-align: bottom; }
 tbody tr:nth-child(even) { background: var(--band); }
-.number { text-align: right; white-space: nowrap; }
+.number { text-align: right; }
+td.number { white-space: nowrap; }
 summary { cursor: pointer; color: var(--dim); }
 @media print { body { max-width: none; padding: 0; } .scroll { overflow: visible; } tr { break-inside: avoid; } }
 """

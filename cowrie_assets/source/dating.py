@@ -17,7 +17,7 @@ from .cells import Cells, Storage
 from .instants import INSTANT, read_instants
 from .reader import Batch
 
-_MEMBER = rb'"%s"\s*:\s*(?:"([^"\\]*)"|(-?[0-9]+(?:\.[0-9]+)?)\s*[,}])'
+_MEMBER = rb'"%s"\s*:\s*(?:"([^"\\]*)"|(-?[0-9]{1,19}(?:\.[0-9]{1,19})?)\s*[,}])'
 
 
 def date_rows(batch: Batch, dated_by: Sequence[str]) -> pa.TimestampArray:
@@ -58,7 +58,11 @@ def json_member(cells: Cells, member: str) -> Cells:
     pattern = re.compile(_MEMBER % re.escape(member.encode()))
     found: list[object] = []
     add = found.append
-    for document in cells.of(Storage.TEXT).to_pylist():
+    documents = cells.of(Storage.TEXT)
+    if cells.storage in (None, Storage.BLOB):
+        # JSON stored as a blob is JSON to the cleaning too.
+        documents = pc.coalesce(documents, cells.of(Storage.BLOB))
+    for document in documents.to_pylist():
         if document is None:
             add(None)
             continue

@@ -30,11 +30,12 @@ _EPOCH_FROM, _EPOCH_TO = 946_684_800, 4_102_444_800
 """2000-01-01 and 2100-01-01 in epoch seconds: a day number such as 20250922 is not an epoch."""
 
 _FULL = (
-    rb"[0-9]{4}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+    rb"(?:[1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-"
+    rb"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
     rb"[ T](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z?"
 )
 _FAST = "^(?:" + _FULL.decode() + ")$"
-"""What Arrow's own parser reads with the same meaning; 29 February, offsets and longer fractions go the slow way."""
+"""What Arrow's own parser reads with the same meaning (it takes a year 0000, which is none); 29 February, offsets and longer fractions go the slow way."""
 
 _GRAMMAR = re.compile(
     rb"([0-9]{4})-([0-9]{2})-([0-9]{2})"
