@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,14 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cowrie_assets.catalog import TABLES, Type
-from cowrie_assets.cleaning.partition import extend_ranges
+from cowrie_assets.cleaning.partition import clean_partition, extend_ranges, read_rows
 from cowrie_assets.cleaning.scalars import clean_boolean, clean_integer, clean_real
 from cowrie_assets.cleaning.table import Cleaned, TableCleaner
 from cowrie_assets.cleaning.text import clean_text
-from cowrie_assets.planning.plan import TablePlan
+from cowrie_assets.errors import StagingError
+from cowrie_assets.planning.plan import Plan, TablePlan
+from cowrie_assets.planning.scan import make_plan
+from cowrie_assets.settings import Settings
 from cowrie_assets.source.cells import Cells
 from cowrie_assets.source.reader import Batch
 from cowrie_assets.source.schema import SourceColumn, SourceTable
+from cowrie_assets.staging.stage import stage
+from cowrie_assets.staging.store import Store
+from cowrie_assets_tests.test_source import database
 
 GOOD: dict[str, dict[str, object]] = {
     "raw_events": {
@@ -192,12 +199,8 @@ def test_booleans(cell: object, value: bool | None) -> None:
 
 def test_numbers() -> None:
     assert clean_integer(Cells.encode([2**63 - 1, 1.0, None])).values.to_pylist() == [2**63 - 1, None, None]
-    assert clean_real(Cells.encode([2**53, 2**53 + 1, 0.1, -(2**53)])).values.to_pylist() == [
-        2.0**53,
-        None,
-        0.1,
-        -(2.0**53),
-    ]
+    numbers = [2**53, 2**53 + 1, 0.1, -(2**53), -(2**63)]
+    assert clean_real(Cells.encode(numbers)).values.to_pylist() == [2.0**53, None, 0.1, -(2.0**53), None]
 
 
 CELL = st.one_of(
@@ -242,6 +245,65 @@ def test_ranges_hold_exactly_the_rowids(ids: set[int], cut: int) -> None:
         extend_ranges(ranges, pa.array(chunk, pa.int64()))
     assert [n for low, high in ranges for n in range(low, high + 1)] == ordered
     assert all(b[0] > a[1] + 1 for a, b in zip(ranges, ranges[1:], strict=False))
+
+
+@pytest.fixture
+def cleaned_files(tmp_path: Path) -> tuple[Plan, Store]:
+    """A source with a repair, a row set aside and an empty table, all of it staged."""
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE schema_state (key TEXT, value TEXT)",
+        "INSERT INTO schema_state VALUES ('schema_version', '3'), (NULL, 'x'), ('k', 'v')",
+        "CREATE TABLE nothing (a)",
+    )
+    plan, store = make_plan(Settings(source=path)), Store(str(tmp_path / "staging"))
+    for table in plan.tables:
+        stage(plan, path, store, table, ["all"])
+    return plan, store
+
+
+def test_a_partition_without_rows_has_only_a_manifest(cleaned_files: tuple[Plan, Store]) -> None:
+    plan, store = cleaned_files
+    manifest, made = clean_partition(plan, store, "nothing", "all")
+    assert made
+    assert store.list("cleaned/nothing/all") == ["manifest.json"]
+    assert [list(read_rows(store, manifest, name)) for name in ("data", "repairs", "quarantine")] == [[], [], []]
+
+
+def test_the_files_hold_what_the_manifest_counts(cleaned_files: tuple[Plan, Store]) -> None:
+    plan, store = cleaned_files
+    manifest, _ = clean_partition(plan, store, "schema_state", "all")
+    counts = {"data": 2, "repairs": 1, "quarantine": 1}
+    assert (manifest.rows, manifest.repaired, manifest.quarantined) == tuple(counts.values())
+    for name, count in counts.items():
+        assert sum(t.num_rows for t in read_rows(store, manifest, name)) == count
+        with pytest.raises(StagingError, match=f"{name}.parquet holds {count} rows, its manifest counts 9"):
+            list(read_rows(store, replace(manifest, rows=9, repaired=9, quarantined=9), name))
+    assert clean_partition(plan, store, "schema_state", "all") == (manifest, False)
+    store.delete("cleaned/schema_state/all/quarantine.parquet")
+    with pytest.raises(StagingError, match="holds 0 rows"):
+        list(read_rows(store, manifest, "quarantine"))
+    assert clean_partition(plan, store, "schema_state", "all") == (manifest, True)
+    with store.writing("cleaned/schema_state/all/data.parquet") as stream:
+        stream.write(b"no parquet")
+    with pytest.raises(StagingError, match=r"data\.parquet is damaged"):
+        list(read_rows(store, manifest, "data"))
+
+
+def test_a_killed_cleaning_leaves_no_manifest(
+    cleaned_files: tuple[Plan, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = cleaned_files
+    clean_partition(plan, store, "schema_state", "all")
+
+    def stop(rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        clean_partition(plan, store, "schema_state", "all", force=True, progress=stop)
+    assert store.list("cleaned/schema_state/all") == []
+    with pytest.raises(StagingError, match="not staged"):
+        clean_partition(plan, store, "schema_state", "elsewhere")
 
 
 def test_a_changed_shape_is_another_plan() -> None:

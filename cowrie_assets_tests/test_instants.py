@@ -49,7 +49,7 @@ def test_what_is_a_date(text: str, expected: tuple[int, str | None]) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "now", "today", "infinity", "epoch", "24:00:00", "2025-09-22 24:00:00", "2025-09-22 23:59:60", "09/22/2025",
-     "J2460941", "2025-265", "2025-W39-1", "2025", "2025-09", "0000-00-00 00:00:00", "2025-02-30", "2025-02-29 00:00:00",
+     "J2460941", "2025-265", "2025-W39-1", "2025", "2025-09", "0000-00-00 00:00:00", "0000-01-01 00:00:00", "2025-02-30", "2025-02-29 00:00:00",
      "2025-09-22 19:24:50,5", "2025-09-22 19:24:50+16:00", " 2025-09-22", "2025-09-22\n", "2025-09-22T19:24:50\x00Z",
      "２025-09-22", "0001-01-01T00:00:00+01:00", "20250922T192450Z", "not-a-date", "1758542400"],
 )  # fmt: skip
@@ -109,13 +109,14 @@ def test_the_order_in_which_a_row_is_dated() -> None:
         b'{"timestamp": 1735948800.5}',
         b'{"timestamp": "nonsense"}',
         b'{"timestamp": ["2025-01-01"]}',
+        b'{"a": NaN, "timestamp": ' + b"9" * 5_000 + b"}",
         b"no json",
         b'{"message": "{\\"timestamp\\": \\"2020-01-01T00:00:00Z\\"}"}',
     ]
-    columns = [None] * 5 + ["2025-01-06 00:00:00", None, None]
-    ingested = ["2025-06-01 00:00:00"] * 6 + ["bad", "2025-06-02 00:00:00"]
+    columns = [None] * 6 + ["2025-01-06 00:00:00", None, None]
+    ingested = ["2025-06-01 00:00:00"] * 7 + ["bad", "2025-06-02 00:00:00"]
     batch = Batch(
-        pa.array(range(8), pa.int64()),
+        pa.array(range(9), pa.int64()),
         {
             "payload": Cells.encode([bytearray(p) for p in payloads]),
             "event_timestamp": Cells.encode([None if c is None else bytearray(c.encode()) for c in columns]),
@@ -129,7 +130,14 @@ def test_the_order_in_which_a_row_is_dated() -> None:
         "2025-01-03",
         "2025-01-04",
         "2025-06-01",
+        "2025-06-01",
         "2025-01-06",
         None,
         "2025-06-02",
     ]
+
+
+def test_a_payload_stored_as_blob_dates_its_row() -> None:
+    payload = b'{"timestamp": "2025-01-01T00:00:00Z"}'
+    batch = Batch(pa.array([1, 2], pa.int64()), {"payload": Cells.encode([payload, bytearray(payload)])})
+    assert date_rows(batch, ("payload.timestamp",)).cast(pa.int64()).to_pylist() == [micros(2025, 1, 1)] * 2

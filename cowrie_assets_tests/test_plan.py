@@ -21,8 +21,8 @@ from cowrie_assets.planning.scan import make_plan
 from cowrie_assets.settings import Grain, Settings
 from cowrie_assets.source.dating import date_rows
 from cowrie_assets.source.reader import read_table
-from cowrie_assets.source.schema import read_schema
-from cowrie_assets.source.sqlite import read_only
+from cowrie_assets.source.schema import SourceSchema, read_schema
+from cowrie_assets.source.sqlite import read_only, source_state
 from cowrie_assets_tests.test_source import database
 
 SUMMARY = (
@@ -76,6 +76,59 @@ def test_without_a_constraint_the_whole_table_is_grouped(tmp_path: Path) -> None
     rows = "('a', NULL), ('b', '2025-01-01'), ('a', '2026-01-01'), ('a', NULL)"
     plan = summaries(tmp_path / "s", rows, key="matcher TEXT")
     assert plan.tables["session_summaries"].losers == {3: (1, "session_id"), 4: (1, "session_id")}
+
+
+def test_a_column_the_source_lacks_makes_no_duplicates(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE raw_events (id INTEGER PRIMARY KEY, source TEXT, source_offset INTEGER, payload JSON)",
+        "INSERT INTO raw_events (source, source_offset, payload) VALUES ('a', 1, '{}'), ('a', 1, '{}')",
+    )
+    # source_inode is NULL in every row of the target, and NULLs are never equal.
+    assert make_plan(Settings(source=path)).tables["raw_events"].losers == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "losers"),
+    [
+        ("k TEXT COLLATE NOCASE, v, UNIQUE (k, v)", "('a' || char(0), 1), ('A\\x00', 1)", {}),
+        ("k TEXT COLLATE NOCASE, v, UNIQUE (k, v)", "('a' || char(0), 1), ('a\\x00', 1)", {1: (2, "k, v")}),
+        ("k PRIMARY KEY, v", "(1, 0), ('x', 0), ('1', 0)", {1: (3, "k")}),
+        ("k INTEGER, v, UNIQUE (k)", "(1, 0), ('x', 0)", {}),
+        ("k PRIMARY KEY, v", "(1, 0), (2, 0)", {}),
+        ("k INTEGER, v TEXT, UNIQUE (k, v)", "(1, 'a' || char(0)), (1, 'a\\x00'), (2, 'a\\x00')", {1: (2, "k, v")}),
+        ("k TEXT PRIMARY KEY, v) WITHOUT ROWID --", "('a' || char(0), 1), ('a\\x00', 1), ('b', 1)", {1: (0, "k")}),
+    ],
+)
+def test_duplicates_are_what_the_target_takes_for_equal(
+    columns: str, rows: str, losers: dict[int, tuple[int, str]], tmp_path: Path
+) -> None:
+    closing_bracket = "\n" if columns.endswith("--") else ")"
+    path = database(tmp_path / "s", f"CREATE TABLE t ({columns}{closing_bracket}", f"INSERT INTO t VALUES {rows}")
+    assert make_plan(Settings(source=path)).tables["t"].losers == losers
+
+
+def test_a_commit_while_the_plan_is_made_counts_as_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = database(tmp_path / "s", "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+
+    def then_written(connection: sqlite3.Connection) -> SourceSchema:
+        database(path, "INSERT INTO t VALUES (2)")
+        return read_schema(connection)
+
+    monkeypatch.setattr("cowrie_assets.planning.scan.read_schema", then_written)
+    plan = make_plan(Settings(source=path))
+    assert plan.tables["t"].rows == 1
+    assert plan.source_state != source_state(path).as_dict()
+
+
+def test_rows_after_the_plan_are_not_staged(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    line = Pipeline(Settings(source=path, staging=str(tmp_path / "staging")))
+    summaries(path, "('a', '2025-01-01 00:00:00'), ('b', NULL)")
+    keys = line.plan.partitions("session_summaries")
+    database(path, "INSERT INTO session_summaries VALUES ('c', NULL), ('d', '2025-01-01 00:00:00')")
+    staged = line.stage("session_summaries", keys)
+    assert {key: manifest.rows for key, (manifest, _) in staged.items()} == {"2025-01-01": 1, "undated": 1}
 
 
 def test_a_table_that_only_has_the_name_is_unknown(tmp_path: Path) -> None:

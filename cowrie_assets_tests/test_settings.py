@@ -66,6 +66,13 @@ def test_everything_else(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("word", "append"), [("1", True), ("Yes", True), ("on", True), ("0", False), ("no", False), ("", False)]
+)
+def test_append(word: str, append: bool, tmp_path: Path) -> None:
+    assert load(tmp_path, COWRIE_APPEND=word).append is append
+
+
 def test_two_sources_never_share_a_staging_folder(tmp_path: Path) -> None:
     first, second = load(tmp_path, COWRIE_SQLITE_PATH="/a/x.sqlite"), load(tmp_path, COWRIE_SQLITE_PATH="/b/x.sqlite")
     assert first.staging != second.staging
@@ -81,6 +88,9 @@ def test_two_sources_never_share_a_staging_folder(tmp_path: Path) -> None:
         ({"COWRIE_POSTGRES_URL": "mysql://u:secret@h/d"}, "COWRIE_POSTGRES_URL='mysql://u:***@h/d'"),
         ({"COWRIE_POSTGRES_URL": "postgresql://u:secret@h:port/d"}, "COWRIE_POSTGRES_URL"),
         ({"COWRIE_SOURCE_URL": "postgresql://u:secret@h/d"}, "must be a SQLite file"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://u:secret#x@h/d"}, "COWRIE_POSTGRES_URL='postgresql://u:***@h/d'"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://u:secret/x@h/d"}, "COWRIE_POSTGRES_URL='postgresql://u:***@h/d'"),
+        ({"COWRIE_APPEND": "perhaps"}, "COWRIE_APPEND='perhaps'"),
         ({"COWRIE_SQLITE_PATH": "/a", "COWRIE_SOURCE_URL": "/b"}, "Two sources"),
         ({"COWRIE_SENSORS_FILE": "/nowhere/sensors.toml"}, "COWRIE_SENSORS_FILE"),
     ],
@@ -105,6 +115,7 @@ def test_a_broken_file_is_named(content: str, tmp_path: Path) -> None:
     [
         ("postgresql://u:p%40ss:w@h:5432/d?sslmode=require", "postgresql://u:***@h:5432/d?sslmode=require"),
         ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("postgresql://u:p@ss@h/d", "postgresql://u:***@h/d"),
         ("postgresql://h/d?password=secret&user=u", "postgresql://h/d?password=***&user=u"),
         ("host=h password='se cret' user=u", "host=h password=*** user=u"),
         ("fails on postgresql://u:pw@h/d: refused", "fails on postgresql://u:***@h/d: refused"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -149,6 +150,52 @@ def test_a_killed_pass_goes_on_behind_its_last_chunk(
         k: (m.digest, m.rows) for k, (m, _) in whole.items()
     }
     assert all((tmp_path / "staging/staging/raw_events/chunks" / c).stat().st_mtime_ns == t for c, t in before.items())
+
+
+def test_a_file_of_another_pass_is_no_continuation(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(Settings(source=small))
+    store = Store(str(tmp_path / "staging"))
+    whole = stage(plan, small, store, "raw_events", plan.windows.keys)
+    folder = tmp_path / "staging/staging/raw_events"
+    chunks = sorted((folder / "chunks").iterdir())
+    for manifest in folder.glob("*.json"):
+        manifest.unlink()
+    shutil.copy(chunks[0], chunks[1])
+    chunks[2].write_bytes(b"cut off")
+    again = stage(plan, small, store, "raw_events", plan.windows.keys)
+    assert {k: m for k, (m, _) in again.items()} == {k: m for k, (m, _) in whole.items()}
+
+
+def test_a_partition_without_its_files_is_staged_again(small: Path, tmp_path: Path) -> None:
+    plan, store = make_plan(Settings(source=small)), Store(str(tmp_path / "staging"))
+    key = plan.windows.keys[0]
+    ((manifest, _),) = stage(plan, small, store, "raw_events", [key]).values()
+    store.delete(manifest.pieces[0].file)
+    ((again, made),) = stage(plan, small, store, "raw_events", [key]).values()
+    assert made
+    assert again == manifest
+    store.write_json(f"staging/raw_events/{key}.json", {"of": "another version"})
+    assert stage(plan, small, store, "raw_events", [key])[key] == (manifest, True)
+
+
+def test_a_damaged_file_is_named(small: Path, tmp_path: Path) -> None:
+    plan, store = make_plan(Settings(source=small)), Store(str(tmp_path / "staging"))
+    key = plan.windows.keys[0]
+    ((manifest, _),) = stage(plan, small, store, "raw_events", [key]).values()
+    first = manifest.pieces[0]
+    for pieces in ((replace(first, rows=first.rows + 1),), (replace(first, row_group=99),)):
+        with pytest.raises(StagingError, match="is damaged"):
+            list(read_partition(store, replace(manifest, pieces=pieces)))
+    with store.writing(first.file) as stream:
+        stream.write(b"no parquet")
+    with pytest.raises(StagingError, match="is damaged"):
+        list(read_partition(store, manifest))
+    with store.writing("plan.json") as stream:
+        stream.write(b'{"cut": ')
+    with pytest.raises(StagingError, match=r"plan\.json is damaged"):
+        store.read_json("plan.json")
 
 
 def test_a_changed_source_is_staged_again_and_moved_rows_are_found(small: Path, tmp_path: Path) -> None:

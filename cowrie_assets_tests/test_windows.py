@@ -57,6 +57,14 @@ def test_under_two_thousand_windows() -> None:
         choose(grain=Grain.DAY, start=date(2014, 1, 1), end=TODAY)
 
 
+@pytest.mark.parametrize("grain", [None, *Grain])
+def test_an_end_that_would_push_the_windows_off_the_rows_is_refused(grain: Grain | None) -> None:
+    with pytest.raises(SettingsError, match="COWRIE_END_DATE"):
+        choose(date(2026, 1, 1), grain=grain, end=date(9999, 12, 31))
+    with pytest.raises(SettingsError, match="COWRIE_END_DATE"):
+        choose(date(2026, 1, 1), grain=Grain.DAY, end=date(2040, 1, 1))
+
+
 @given(
     st.sampled_from(list(Grain)),
     st.dates(date(2014, 1, 1), TODAY),

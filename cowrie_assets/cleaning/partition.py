@@ -102,7 +102,10 @@ def folder(table: str, key: str) -> str:
 def read_cleaned(store: Store, table: str, key: str) -> CleanedManifest | None:
     """The manifest, or None where the partition is not cleaned."""
     content = store.read_json(f"{folder(table, key)}/manifest.json")
-    return None if content is None else CleanedManifest.from_json(content)
+    try:
+        return None if content is None else CleanedManifest.from_json(content)
+    except (KeyError, TypeError):
+        return None  # another version's form: it is cleaned again
 
 
 def inputs_of(plan: TablePlan, staged: Manifest) -> str:
@@ -125,7 +128,7 @@ def clean_partition(
     staged = require_manifest(store, table, key)
     inputs = inputs_of(planned, staged)
     known = None if force else read_cleaned(store, table, key)
-    if known and known.inputs == inputs:
+    if known and known.inputs == inputs and _has_files(store, known):
         return known, False
     cleaner = TableCleaner(planned)
     batches = (cleaner.clean(batch) for batch in read_partition(store, staged))
@@ -137,6 +140,15 @@ def clean_partition(
     manifest = writer.manifest(inputs, staged)
     store.write_json(f"{folder(table, key)}/manifest.json", asdict(manifest))
     return manifest, True
+
+
+def _counts(manifest: CleanedManifest) -> dict[str, int]:
+    return {"data": manifest.rows, "repairs": manifest.repaired, "quarantine": manifest.quarantined}
+
+
+def _has_files(store: Store, manifest: CleanedManifest) -> bool:
+    files = set(store.list(folder(manifest.table, manifest.partition)))
+    return files.issuperset(f"{name}.parquet" for name, rows in _counts(manifest).items() if rows)
 
 
 class _Writer:
@@ -235,20 +247,25 @@ def read_rows(store: Store, manifest: CleanedManifest, name: str) -> Iterator[pa
     """One of a cleaned partition's files (`data`, `repairs`, `quarantine`), a row group at a time.
 
     Raises:
-        StagingError: where the file does not hold the rows that the manifest counts.
+        StagingError: where the file is missing, damaged, or does not hold the rows that the manifest counts.
     """
-    expected = {"data": manifest.rows, "repairs": manifest.repaired, "quarantine": manifest.quarantined}[name]
+    expected = _counts(manifest)[name]
     path = f"{folder(manifest.table, manifest.partition)}/{name}.parquet"
     found = 0
-    if expected:
+    hint = f"Materialise cleaned/{manifest.table} again with force."
+    if store.exists(path):
         with store.open(path) as file:
-            parquet = pq.ParquetFile(file)
-            for group in range(parquet.num_row_groups):
-                rows = parquet.read_row_group(group)
+            try:
+                parquet = pq.ParquetFile(file)
+                groups = parquet.num_row_groups
+            except (pa.ArrowException, OSError) as error:
+                raise StagingError(f"{path} is damaged: {error}.", hint=hint) from error
+            for group in range(groups):
+                try:
+                    rows = parquet.read_row_group(group)
+                except (pa.ArrowException, OSError) as error:
+                    raise StagingError(f"{path} is damaged: {error}.", hint=hint) from error
                 found += rows.num_rows
                 yield rows
     if found != expected:
-        raise StagingError(
-            f"{path} holds {found:,} rows, its manifest counts {expected:,}.",
-            hint=f"Materialise cleaned/{manifest.table} again with force.",
-        )
+        raise StagingError(f"{path} holds {found:,} rows, its manifest counts {expected:,}.", hint=hint)

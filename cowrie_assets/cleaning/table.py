@@ -114,7 +114,8 @@ class _Run:
     def result(self) -> Cleaned:
         for row, rowid in self._losers():
             winner, columns = self.cleaner.plan.losers[rowid]
-            self.lost[row] = ("key.duplicate", f"({columns}) is also the key of row {winner}")
+            other = f"row {winner}" if self.cleaner.has_rowids else "another row"
+            self.lost[row] = ("key.duplicate", f"({columns}) is also the key of {other}")
         for column in sorted(self.cleaner.columns, key=lambda c: c.derived is not None):
             self._column(column)
         for column, refusals in self.pending:

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Mapping
 
 import pyarrow.compute as pc
 
-from ..catalog import Column, Table, Type
+from ..catalog import TABLES, Column, Table, Type
 from ..cleaning.text import text_of
-from ..source.cells import Storage, Value
+from ..source.cells import Cells, Storage, Value
 from ..source.reader import Batch
 from ..source.schema import SourceTable, quoted
+from .shape import target_table
 
 Key = tuple[object, ...]
 
@@ -28,9 +30,16 @@ class KeyWatch:
     def __init__(self, source: SourceTable, target: Table) -> None:
         """Watch the unique column sets of the target's table that the source stores at least one column of."""
         self.source = source
-        self.sets = [s for s in target.unique_sets if s != (source.rowid_key,) and set(s) & set(source.stored)]
+        # A column that the source lacks and that has no default is NULL in every row, and NULLs are never equal.
+        null = {c.name for c in target.columns if c.name not in source.stored and c.default is None and not c.derived}
+        self.sets = [
+            s
+            for s in target.unique_sets
+            if s != (source.rowid_key,) and set(s) & set(source.stored) and not set(s) & null
+        ]
         self.columns = [n for n in source.stored if any(n in s for s in self.sets)]
         self.target = target
+        self.known = TABLES[target.name].columns if target.known else ()
         self._changed: list[tuple[int, dict[str, tuple[Storage, Value]]]] = []
 
     def add(self, batch: Batch) -> None:
@@ -48,12 +57,24 @@ class KeyWatch:
                 except ValueError:  # pa.ArrowInvalid: some cell is no UTF-8
                     pass
             if cells.storage in (Storage.TEXT, Storage.BLOB, None):
-                rows.update(r for r in range(len(cells)) if _is_changed(*cells.value(r)))
+                kinds = pc.greater_equal(cells.classes(), int(Storage.TEXT))
+                suspicious = pc.indices_nonzero(kinds).to_pylist()
+                rows.update(r for r in suspicious if _is_changed(self.target.column(name), *cells.value(r)))
         for row in sorted(rows):
             self._changed.append((batch.rowids[row].as_py(), {n: batch.cells(n).value(row) for n in self.columns}))
 
-    def losers(self, connection: sqlite3.Connection, high: int | None) -> dict[int, tuple[int, str]]:
-        """Rowid -> (winning rowid, columns): an unrepaired key wins over a repaired one, then the lowest rowid."""
+    def losers(
+        self, connection: sqlite3.Connection, high: int | None, types: Mapping[str, Type]
+    ) -> dict[int, tuple[int, str]]:
+        """Rowid -> (winning rowid, columns): an unrepaired key wins over a repaired one, then the lowest rowid.
+
+        Args:
+            connection: the source.
+            high: highest rowid that is migrated.
+            types: what each column that the catalog does not know became.
+        """
+        self.target = target_table(self.source, dict(types))
+        self._add_numbers(connection, high)
         lost: dict[int, tuple[int, str]] = {}
         for columns in self.sets:
             stored = tuple(c for c in columns if c in self.source.stored)
@@ -61,6 +82,25 @@ class KeyWatch:
                 self._group(connection, stored, high, lost)
             self._collide(connection, stored, high, lost)
         return lost
+
+    def _add_numbers(self, connection: sqlite3.Connection, high: int | None) -> None:
+        """Watch the numbers of key columns that became text: 1 and '1' are two keys in SQLite and one in the target."""
+        if self.source.rowid is None:
+            return
+        seen = {rowid for rowid, _ in self._changed}
+        names = ", ".join(map(quoted, self.columns))
+        for column in self.columns:
+            if self.target.column(column).type is not Type.TEXT or self.target.column(column) in self.known:
+                continue
+            sql = (
+                f"SELECT {self.source.rowid}, {names} FROM {quoted(self.source.name)}"  # noqa: S608 - quoted
+                f" WHERE typeof({quoted(column)}) IN ('integer', 'real') AND {self.source.rowid} <= ?"
+            )
+            for rowid, *cells in connection.execute(sql, (2**63 - 1 if high is None else high,)):
+                if rowid not in seen:
+                    seen.add(rowid)
+                    values = [Cells.encode([cell]).value(0) for cell in cells]
+                    self._changed.append((rowid, dict(zip(self.columns, values, strict=True))))
 
     def _enforced(self, columns: tuple[str, ...]) -> bool:
         declared = [self.source.key] if self.source.key else []
@@ -80,7 +120,7 @@ class KeyWatch:
     ) -> None:
         if self.source.rowid is None:
             return
-        names = ", ".join(map(quoted, columns))
+        names = ", ".join(f"{quoted(c)} COLLATE BINARY" for c in columns)
         filled = " AND ".join(f"{quoted(c)} IS NOT NULL" for c in columns)
         rowid, table = self.source.rowid, quoted(self.source.name)
         limit = 2**63 - 1 if high is None else high
@@ -100,20 +140,25 @@ class KeyWatch:
     ) -> None:
         groups: dict[Key, list[int]] = defaultdict(list)
         for rowid, cells in self._changed:
-            if any(_is_changed(*cells[c]) for c in columns) and rowid not in lost:
+            if rowid not in lost and any(_is_changed(self.target.column(c), *cells[c]) for c in columns):
                 key = tuple(_target_value(self.target.column(c), *cells[c]) for c in columns)
                 if None not in key:
                     groups[key].append(rowid)
-        test = " AND ".join(f"{quoted(c)} = ?" for c in columns)
-        rowid_name = self.source.rowid
+        # The target compares bytes, whatever collation the source declares.
+        test = " AND ".join(f"{quoted(c)} COLLATE BINARY = ?" for c in columns)
+        # Only a cell stored as text stays as it is: affinity would let '5' find the number 5, a changed row itself.
+        texts = [c for c in columns if self.target.column(c).type is Type.TEXT]
+        test += "".join(f" AND typeof({quoted(c)}) = 'text'" for c in texts)
+        table, rowid_name = quoted(self.source.name), self.source.rowid
+        # Without rowids only the fact counts: no row is named 0 then.
+        sql = f"SELECT 0 FROM {table} WHERE {test} LIMIT 1"
+        limit: tuple[int, ...] = ()
+        if rowid_name is not None:
+            sql = f"SELECT min({rowid_name}) FROM {table} WHERE {test} AND {rowid_name} <= ?"
+            limit = (2**63 - 1 if high is None else high,)
         for key, rowids in groups.items():
-            winner = None
-            if rowid_name is not None:
-                found = connection.execute(
-                    f"SELECT min({rowid_name}) FROM {quoted(self.source.name)} WHERE {test} AND {rowid_name} <= ?",  # noqa: S608
-                    (*key, 2**63 - 1 if high is None else high),
-                ).fetchone()
-                winner = found[0]
+            found = connection.execute(sql, (*key, *limit)).fetchone()
+            winner = found[0] if found else None
             first, *rest = sorted(rowids)
             if winner is not None:
                 rest = [first, *rest]
@@ -121,8 +166,8 @@ class KeyWatch:
                 lost.setdefault(rowid, (first if winner is None else winner, ", ".join(columns)))
 
 
-def _is_changed(storage: Storage, value: Value) -> bool:
-    return storage >= Storage.TEXT and bool(text_of(storage, value)[1])
+def _is_changed(column: Column, storage: Storage, value: Value) -> bool:
+    return column.type is Type.TEXT and value is not None and bool(text_of(storage, value)[1])
 
 
 def _target_value(column: Column, storage: Storage, value: Value) -> object:

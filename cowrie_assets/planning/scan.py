@@ -20,7 +20,7 @@ from ..settings import Settings
 from ..source.dating import date_rows, needed_columns
 from ..source.reader import Batch, Range, joined, read_table
 from ..source.schema import SourceTable, quoted, read_schema
-from ..source.sqlite import read_only, source_state
+from ..source.sqlite import check_file, read_only, source_state
 from .duplicates import KeyWatch
 from .identity import take_samples
 from .plan import Finding, ForeignKey, Plan, Slice, TablePlan, asked
@@ -111,8 +111,10 @@ def make_plan(settings: Settings, progress: Progress | None = None) -> Plan:
     path = settings.require_source()
     now = datetime.now(UTC)
     today = settings.today or now.date()
+    check_file(path)
+    # Before the snapshot: what is committed in between then counts as a change since the plan, never as known.
+    state = source_state(path)
     with read_only(path) as connection:
-        state = source_state(path)
         schema = read_schema(connection)
         scanned = {name: _scan(connection, table, progress) for name, table in schema.tables.items()}
         samples = {name: s for name, table in schema.tables.items() if (s := take_samples(connection, table))}
@@ -167,14 +169,15 @@ def _scan(connection: sqlite3.Connection, table: SourceTable, progress: Progress
         if progress:
             progress(table.name, len(batch), None if high is None or low is None else high - low + 1)
     results = {f.column: f.result() for f in fitting}
+    types = {name: kind for name, (kind, _) in results.items()}
     return _Scanned(
         table=table,
         dated=bool(dated_by),
         days=days,
         rows=rows,
         high_water=high,
-        types={name: kind for name, (kind, _) in results.items()},
-        losers=watch.losers(connection, high),
+        types=types,
+        losers=watch.losers(connection, high, types),
         foreign_keys=_foreign_keys(connection, table),
         findings=[f for _, f in results.values() if f],
     )

@@ -35,7 +35,8 @@ _FULL = (
     rb"[ T](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?Z?"
 )
 _FAST = "^(?:" + _FULL.decode() + ")$"
-"""What Arrow's own parser reads with the same meaning (it takes a year 0000, which is none); 29 February, offsets and longer fractions go the slow way."""
+"""What Arrow's own parser reads with the same meaning (it takes a year 0000, which is none). 29 February, offsets and
+longer fractions go the slow way."""
 
 _GRAMMAR = re.compile(
     rb"([0-9]{4})-([0-9]{2})-([0-9]{2})"

@@ -76,7 +76,14 @@ def quoted(identifier: str) -> str:
 
 
 def _str(value: object) -> str:
-    return bytes(value).decode("utf-8", "surrogateescape") if isinstance(value, bytearray) else str(value)
+    if not isinstance(value, bytearray):
+        return str(value)
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"The source declares {bytes(value)[:60]!r}, which is no UTF-8.", hint="Rename it in a copy of the source."
+        ) from error
 
 
 def read_schema(connection: sqlite3.Connection) -> SourceSchema:
@@ -113,12 +120,14 @@ def _read_table(connection: sqlite3.Connection, name: str, without_rowid: bool) 
     rowid = None if without_rowid else next((n for n in ROWID_NAMES if n not in taken), None)
     key = [c for c in columns if c.key]
     rowid_key = None
-    if not without_rowid and len(key) == 1 and key[0].declared.upper() == "INTEGER":
-        rowid_key = key[0].name
-        rowid = rowid or quoted(rowid_key)
     indexes = []
     for r in connection.execute(f"PRAGMA index_list({quoted(name)})").fetchall():
         parts = connection.execute(f"PRAGMA index_info({quoted(_str(r[1]))})").fetchall()
         names = tuple(None if p[2] is None else _str(p[2]) for p in parts)
         indexes.append(SourceIndex(_str(r[1]), names, bool(r[2]), bool(r[4]), _str(r[3])))
+    # INTEGER PRIMARY KEY DESC is a key with an index of its own, not the rowid (sqlite.org/lang_createtable.html, 5).
+    own_index = any(i.origin == "pk" for i in indexes)
+    if not without_rowid and not own_index and len(key) == 1 and key[0].declared.upper() == "INTEGER":
+        rowid_key = key[0].name
+        rowid = rowid or quoted(rowid_key)
     return SourceTable(name, columns, tuple(indexes), rowid, rowid_key)

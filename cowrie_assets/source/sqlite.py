@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -50,7 +51,7 @@ def source_state(path: Path) -> SourceState:
             header = file.read(100)
             main = os.fstat(file.fileno())
         state = SourceState(main.st_size, int.from_bytes(header[24:28], "big"), main.st_mtime_ns)
-        with contextlib.suppress(FileNotFoundError), Path(f"{path}-wal").open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), _beside(path, "-wal").open("rb") as file:
             salt, wal = file.read(32)[16:24], os.fstat(file.fileno())
             # Reading makes an empty WAL appear: that is no change.
             if wal.st_size:
@@ -65,10 +66,15 @@ def source_state(path: Path) -> SourceState:
 def check_file(path: Path) -> None:
     """Raise the one clear SourceError of a file that is no readable SQLite database."""
     fix = "Set COWRIE_SQLITE_PATH to the Cowrie processor's SQLite file."
-    if not path.exists():
-        raise SourceError(f"The source {path} does not exist.", hint=fix)
-    if path.is_dir():
-        raise SourceError(f"The source {path} is a directory, not a SQLite file.", hint=fix)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceError(f"The source {path} does not exist.", hint=fix) from error
+    except (OSError, ValueError) as error:
+        raise SourceError(f"The source {path} cannot be read: {error}.", hint=fix) from error
+    if not stat.S_ISREG(mode):
+        what = "a directory" if stat.S_ISDIR(mode) else "a device or pipe"
+        raise SourceError(f"The source {path} is {what}, not a SQLite file.", hint=fix)
     state = source_state(path)
     with path.open("rb") as file:
         header = file.read(100)
@@ -86,12 +92,20 @@ def check_file(path: Path) -> None:
         )
 
 
+def _beside(path: Path, suffix: str) -> Path:
+    # SQLite follows links, so its other files lie beside the file itself.
+    return Path(f"{path.resolve()}{suffix}")
+
+
 def _uri(path: Path) -> str:
-    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
-    wal = Path(f"{path}-wal")
-    if not os.access(path.resolve().parent, os.W_OK) and not (wal.exists() and wal.stat().st_size):
+    uri = f"file:{quote(os.fsencode(path.resolve()))}?mode=ro"
+    with path.open("rb") as file:
+        in_wal_mode = file.read(20)[18:20] == b"\x02\x02"
+    wal = _beside(path, "-wal")
+    if in_wal_mode and not os.access(wal.parent, os.W_OK) and not (wal.exists() and wal.stat().st_size):
         # A WAL database in a folder that cannot be written has no -shm to share: without WAL content the main file is
-        # all there is, and immutable reads it as it stands.
+        # all there is, and immutable reads it as it stands. In the other modes immutable would only switch off the
+        # locks and the check for a journal that must be rolled back.
         uri += "&immutable=1"
     return uri
 

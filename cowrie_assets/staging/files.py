@@ -64,7 +64,10 @@ def manifest_path(table: str, key: str) -> str:
 def read_manifest(store: Store, table: str, key: str) -> Manifest | None:
     """The manifest, or None where the partition is not staged."""
     content = store.read_json(manifest_path(table, key))
-    return None if content is None else Manifest.from_json(content)
+    try:
+        return None if content is None else Manifest.from_json(content)
+    except (KeyError, TypeError):
+        return None  # another version's form: it is staged again
 
 
 def require_manifest(store: Store, table: str, key: str) -> Manifest:
@@ -90,7 +93,23 @@ def to_batch(table: pa.Table) -> Batch:
 
 
 def read_partition(store: Store, manifest: Manifest) -> Iterator[Batch]:
-    """The rows of a staged partition in rowid order, one row group at a time."""
+    """The rows of a staged partition in rowid order, one row group at a time.
+
+    Raises:
+        StagingError: where a file is missing, damaged, or does not hold the rows that the manifest counts.
+    """
     for piece in manifest.pieces:
         with store.open(piece.file) as file:
-            yield to_batch(pq.ParquetFile(file).read_row_group(piece.row_group))
+            try:
+                rows = pq.ParquetFile(file).read_row_group(piece.row_group)
+            except (pa.ArrowException, OSError, IndexError) as error:
+                raise _damaged(piece, str(error)) from error
+        if rows.num_rows != piece.rows:
+            raise _damaged(piece, f"{rows.num_rows:,} rows where the manifest counts {piece.rows:,}")
+        yield to_batch(rows)
+
+
+def _damaged(piece: Piece, what: str) -> StagingError:
+    return StagingError(
+        f"The staged file {piece.file} is damaged: {what}.", hint="Materialise staging for it again with force."
+    )

@@ -31,7 +31,7 @@ from .digest import PartitionDigest
 from .files import COMPRESSION, Manifest, Piece, manifest_path, read_manifest, read_partition, to_table
 from .store import Store, part
 
-VERSION = 1
+VERSION = 2
 """Raised when staged files change their form: everything is staged again then."""
 CHUNK_BYTES = 32 << 20
 """Cells held before a chunk is written; a pass holds about three times this (batch, sorted copy, Parquet's pages)."""
@@ -60,19 +60,21 @@ def stage(
     """See that these partitions of a table are staged.
 
     Returns:
-        For each key its manifest, and whether it was made now (False: it was complete and is unchanged).
+        For each key its manifest, and whether it was made now (False: it was complete, with its files, and is
+        unchanged).
     """
     state = source_state(source)
     done: dict[str, tuple[Manifest, bool]] = {}
     inputs = {key: inputs_of(plan, state, table, key) for key in keys}
+    folder = chunk_folder(table)
+    files = {f"{folder}/{name}" for name in store.list(folder)}
     for key in keys:
         manifest = None if force else read_manifest(store, table, key)
-        if manifest and manifest.inputs == inputs[key]:
+        if manifest and manifest.inputs == inputs[key] and files.issuperset(p.file for p in manifest.pieces):
             done[key] = (manifest, False)
     missing = [key for key in keys if key not in done]
     if missing:
-        unchanged = state.as_dict() == plan.source_state
-        run = _Pass(plan, store, table, {key: inputs[key] for key in missing}, unchanged, force)
+        run = _Pass(plan, store, table, {key: inputs[key] for key in missing}, force)
         for key, manifest in run.run(source, progress).items():
             store.write_json(manifest_path(table, key), manifest.to_json())
             done[key] = (manifest, True)
@@ -87,6 +89,11 @@ def ranges_of(table: TablePlan, keys: Sequence[str], unchanged: bool) -> list[Ra
     if not unchanged or ALL in keys:
         return [(-(2**63), mark)]
     return joined(r for key in keys for r in table.slice(key).ranges)
+
+
+def chunk_folder(table: str) -> str:
+    """Where the chunk files of a table lie."""
+    return f"staging/{part(table)}/chunks"
 
 
 def place_rows(batch: Batch, table: TablePlan, windows: Windows) -> Places:
@@ -107,7 +114,6 @@ class _Pass:
     store: Store
     table: str
     inputs: dict[str, str]
-    unchanged: bool
     force: bool
     pieces: dict[str, list[Piece]] = field(init=False)
     digests: dict[str, PartitionDigest] = field(init=False)
@@ -128,18 +134,20 @@ class _Pass:
 
     def run(self, source: Path, progress: Progress | None) -> dict[str, Manifest]:
         after, number = self._resume()
-        ranges = [
-            (low if after is None else max(low, after + 1), high)
-            for low, high in ranges_of(self.planned, list(self.inputs), self.unchanged)
-            if after is None or high > after
-        ]
         expected = sum(self.planned.slice(key).rows for key in self.inputs)
         with read_only(source) as connection:
+            # Asked in the snapshot: the plan's ranges hold only while nothing was committed since.
+            unchanged = source_state(source).as_dict() == self.plan.source_state
+            ranges = [
+                (low if after is None else max(low, after + 1), high)
+                for low, high in ranges_of(self.planned, list(self.inputs), unchanged)
+                if after is None or high > after
+            ]
             for chunk in _chunks(
                 read_table(connection, self.planned.source, ranges), self._keep, progress, self.table, expected
             ):
                 number += 1
-                self._write(chunk, number)
+                after = self._write(chunk, number, after)
         return {
             key: Manifest(
                 self.table, key, self.inputs[key], sum(p.rows for p in pieces), self.digests[key].hex(), tuple(pieces)
@@ -157,19 +165,19 @@ class _Pass:
         return batch.take(pa.array(np.flatnonzero(wanted))), places[wanted]
 
     def _path(self, number: int) -> str:
-        return f"{self._folder}/{self.id}-{number:06d}.parquet"
-
-    @property
-    def _folder(self) -> str:
-        return f"staging/{part(self.table)}/chunks"
+        return f"{chunk_folder(self.table)}/{self.id}-{number:06d}.parquet"
 
     def _resume(self) -> tuple[int | None, int]:
         """Take over the chunks that a killed pass of the same partitions left: (last rowid, chunks)."""
         after, number = None, 0
         while not self.force and self.store.exists(self._path(number + 1)):
             with self.store.open(self._path(number + 1)) as file:
-                footer = pq.ParquetFile(file).schema_arrow.metadata or {}
-            content = json.loads(footer[b"chunk"])
+                try:
+                    content = json.loads(pq.ParquetFile(file).schema_arrow.metadata[b"chunk"])
+                except (pa.ArrowException, OSError):
+                    break  # damaged: it is written again
+            if content["after_rowid"] != after:
+                break  # not the continuation of the chunk before it: two passes left files here
             number += 1
             after = content["last_rowid"]
             for key, (group, rows) in content["partitions"].items():
@@ -185,15 +193,15 @@ class _Pass:
         else:
             self.digests[key].add(batch)
 
-    def _write(self, chunk: Chunk, number: int) -> None:
+    def _write(self, chunk: Chunk, number: int, after: int | None) -> int:
         batch, places = chunk
-        last = batch.rowids[len(batch) - 1].as_py()
+        last = int(batch.rowids[len(batch) - 1].as_py())
         order = np.argsort(places, kind="stable")
         ordered = batch.take(pa.array(order))
         values, starts, counts = np.unique(places[order], return_index=True, return_counts=True)
         groups = {self.names[int(v)]: (i, int(c)) for i, (v, c) in enumerate(zip(values, counts, strict=True))}
         table = to_table(ordered)
-        footer = {b"chunk": json.dumps({"last_rowid": last, "partitions": groups}).encode()}
+        footer = {b"chunk": json.dumps({"after_rowid": after, "last_rowid": last, "partitions": groups}).encode()}
         path = self._path(number)
         with (
             self.store.writing(path) as stream,
@@ -206,6 +214,7 @@ class _Pass:
         for (key, (group, rows)), start in zip(groups.items(), starts.tolist(), strict=True):
             rows_of = pa.array(np.arange(start, start + rows))
             self._add(Piece(path, group, rows), key, ordered.take(rows_of))
+        return last
 
 
 def _chunks(

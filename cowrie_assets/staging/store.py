@@ -98,7 +98,12 @@ class Store:
         if not self.exists(path):
             return None
         with self.open(path) as file:
-            content: dict[str, Any] = json.loads(file.read())
+            try:
+                content = json.loads(file.read())
+            except ValueError:
+                content = None
+        if not isinstance(content, dict):
+            raise StagingError(f"The staged file {path} is damaged.", hint="Delete it, then start again.")
         return content
 
     def write_json(self, path: str, content: dict[str, Any]) -> None:
