@@ -254,7 +254,7 @@ def cleaned_files(tmp_path: Path) -> tuple[Plan, Store]:
         tmp_path / "s",
         "CREATE TABLE schema_state (key TEXT, value TEXT)",
         "INSERT INTO schema_state VALUES ('schema_version', '3'), (NULL, 'x'), ('k', 'v')",
-        "CREATE TABLE nothing (a)",
+        "CREATE TABLE bare (a)",
     )
     plan, store = make_plan(Settings(source=path)), Store(str(tmp_path / "staging"))
     for table in plan.tables:
@@ -264,9 +264,9 @@ def cleaned_files(tmp_path: Path) -> tuple[Plan, Store]:
 
 def test_a_partition_without_rows_has_only_a_manifest(cleaned_files: tuple[Plan, Store]) -> None:
     plan, store = cleaned_files
-    manifest, made = clean_partition(plan, store, "nothing", "all")
+    manifest, made = clean_partition(plan, store, "bare", "all")
     assert made
-    assert store.list("cleaned/nothing/all") == ["manifest.json"]
+    assert store.list("cleaned/bare/all") == ["manifest.json"]
     assert [list(read_rows(store, manifest, name)) for name in ("data", "repairs", "quarantine")] == [[], [], []]
 
 

@@ -9,6 +9,8 @@ import json
 import shutil
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from cowrie_assets.planning.scan import make_plan
 from cowrie_assets.settings import Grain, Settings
 from cowrie_assets.source.dating import date_rows
 from cowrie_assets.source.reader import read_table
-from cowrie_assets.source.schema import SourceSchema, read_schema
+from cowrie_assets.source.schema import read_schema
 from cowrie_assets.source.sqlite import read_only, source_state
 from cowrie_assets_tests.test_source import database
 
@@ -111,11 +113,13 @@ def test_duplicates_are_what_the_target_takes_for_equal(
 def test_a_commit_while_the_plan_is_made_counts_as_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = database(tmp_path / "s", "PRAGMA journal_mode = WAL", "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
 
-    def then_written(connection: sqlite3.Connection) -> SourceSchema:
-        database(path, "INSERT INTO t VALUES (2)")
-        return read_schema(connection)
+    @contextmanager
+    def then_written(source: Path) -> Iterator[sqlite3.Connection]:
+        with read_only(source) as connection:
+            database(path, "INSERT INTO t VALUES (2)")
+            yield connection
 
-    monkeypatch.setattr("cowrie_assets.planning.scan.read_schema", then_written)
+    monkeypatch.setattr("cowrie_assets.planning.scan.read_only", then_written)
     plan = make_plan(Settings(source=path))
     assert plan.tables["t"].rows == 1
     assert plan.source_state != source_state(path).as_dict()
