@@ -290,3 +290,12 @@ def test_concat_joins_columns_of_different_classes() -> None:
 )
 def test_original_bytes_are_those_of_the_contract(cell: object, original: bytes | None) -> None:
     assert original_bytes(*Cells.encode([cell]).value(0)) == original
+
+
+def test_a_column_dropped_since_the_plan_is_an_error_and_not_its_own_name(tmp_path: Path) -> None:
+    path = database(tmp_path / "s", "CREATE TABLE t (a TEXT, b TEXT)", "INSERT INTO t VALUES ('x', 'y')")
+    with read_only(path) as connection:
+        planned = read_schema(connection).tables["t"]
+    database(path, "ALTER TABLE t DROP COLUMN b")
+    with pytest.raises(SourceError, match="no such column"), read_only(path) as connection:
+        list(read_table(connection, planned))

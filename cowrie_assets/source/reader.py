@@ -70,7 +70,8 @@ def read_table(
 ) -> Iterator[Batch]:
     """Stream the stored cells of the rows whose rowid lies in the (ascending, disjoint) inclusive ranges."""
     names = table.stored if columns is None else tuple(columns)
-    chosen = "".join(f", {quoted(n)}" for n in names)
+    # With the table's name before it: SQLite takes an unknown "b" alone for the text 'b', in every row.
+    chosen = "".join(f", {quoted(table.name)}.{quoted(n)}" for n in names)
     if table.rowid is None:
         order = ", ".join(quoted(n) for n in table.key) or "1"
         sql = f"SELECT 0{chosen} FROM {quoted(table.name)} ORDER BY {order}"  # noqa: S608 - quoted identifiers
