@@ -53,6 +53,16 @@ class Settings:
     append: bool = False
     today: date | None = None
 
+    def __post_init__(self) -> None:
+        """Raise SettingsError where the bounds are reversed, or no keys can be made of them."""
+        for name, day in (("COWRIE_START_DATE", self.start), ("COWRIE_END_DATE", self.end)):
+            if day and not 1970 <= day.year <= 9998:  # a key has four digits of a year, a window a day behind it
+                raise SettingsError(f"{name}={day} is out of range.", hint="Set a day from 1970 to 9998, or none.")
+        if self.start and self.end and self.end < self.start:
+            raise SettingsError(
+                f"COWRIE_END_DATE={self.end} lies before COWRIE_START_DATE={self.start}.", hint="Swap them."
+            )
+
     @property
     def target_label(self) -> str:
         """The target for people: password masked."""
@@ -80,7 +90,7 @@ class Settings:
         if "target" in given:
             given["target"] = postgres_url(given["target"], "--target")
         changed = replace(self, **given)
-        if "source" in given and "staging" not in given and self.staging == _default_staging(self):
+        if given.keys() & {"source", "home"} and "staging" not in given and self.staging == _default_staging(self):
             changed = replace(changed, staging=_default_staging(changed))
         return changed
 
@@ -111,8 +121,6 @@ def load_settings(env: Mapping[str, str] | None = None, directory: Path | None =
         target = postgres_url(str(common["db"]), f"{file.name} [global] db")
     start = _day(values, "COWRIE_START_DATE")
     end = _day(values, "COWRIE_END_DATE")
-    if start and end and end < start:
-        raise SettingsError(f"COWRIE_END_DATE={end} lies before COWRIE_START_DATE={start}.", hint="Swap them.")
     settings = Settings(
         source=source,
         target=target,
@@ -184,6 +192,9 @@ def _day(values: Mapping[str, str], name: str) -> date | None:
 def parse_day(value: str, name: str) -> date:
     """A day as `YYYY-MM-DD`; SettingsError names the setting."""
     try:
-        return date.fromisoformat(value)
+        day = date.fromisoformat(value)
+        if day.isoformat() != value:  # Python reads weeks and unpunctuated days too
+            raise ValueError(value)
+        return day
     except ValueError as error:
         raise SettingsError(f"{name}={value!r} is no day.", hint="Write it as 2026-11-24.") from error

@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cowrie_assets.catalog import TABLES, Type
+from cowrie_assets.cleaning.json_cells import clean_json_cells
 from cowrie_assets.cleaning.partition import clean_partition, extend_ranges, read_rows
-from cowrie_assets.cleaning.scalars import clean_boolean, clean_integer, clean_real
+from cowrie_assets.cleaning.scalars import clean_boolean, clean_integer, clean_real, instant_texts
 from cowrie_assets.cleaning.table import Cleaned, TableCleaner
-from cowrie_assets.cleaning.text import clean_text
+from cowrie_assets.cleaning.text import clean_text, text_of
 from cowrie_assets.errors import StagingError
 from cowrie_assets.planning.plan import Plan, TablePlan
 from cowrie_assets.planning.scan import make_plan
 from cowrie_assets.settings import Settings
 from cowrie_assets.source.cells import Cells
-from cowrie_assets.source.reader import Batch
+from cowrie_assets.source.reader import Batch, read_table
 from cowrie_assets.source.schema import SourceColumn, SourceTable
+from cowrie_assets.source.sqlite import read_only
 from cowrie_assets.staging.stage import stage
 from cowrie_assets.staging.store import Store
 from cowrie_assets_tests.test_source import database
@@ -309,3 +312,75 @@ def test_a_killed_cleaning_leaves_no_manifest(
 def test_a_changed_shape_is_another_plan() -> None:
     plan = plan_of("files", ["id"])
     assert replace(plan, types={"x": Type.TEXT}) != plan
+
+
+@given(st.lists(CELL, max_size=12), st.booleans())
+def test_text_is_cleaned_as_cell_by_cell(cells: list[object], numbers_fit: bool) -> None:
+    column = Cells.encode([bytearray(b"\xc3\xa9"), *cells])
+    outcome = clean_text(column, numbers_fit=numbers_fit)
+    expected = [column.value(row) for row in range(len(column))]
+    assert outcome.values.to_pylist() == [None if v is None else text_of(s, v)[0] for s, v in expected]
+    rules = {row: text_of(s, v)[1] for row, (s, v) in enumerate(expected) if v is not None}
+    changed = {row: r for row, r in rules.items() if r and not (numbers_fit and r == ("text.number",))}
+    assert {r.row: r.rules for r in outcome.repairs} == changed
+
+
+@given(st.lists(st.datetimes(), max_size=6))
+def test_instants_are_printed_as_postgresql_prints_them(moments: list[datetime]) -> None:
+    texts = instant_texts(pa.array(moments, pa.timestamp("us", "UTC")))
+    assert [datetime.fromisoformat(t).replace(tzinfo=None) for t in texts] == moments
+    assert all(t.endswith("+00") and not (t[:-3].endswith("0") and "." in t) for t in texts)
+
+
+def test_unreadable_dates_take_the_first_fallback_that_can_be_read() -> None:
+    day = "2026-01-0{} 00:00:00"
+    cleaned = clean(
+        "session_summaries",
+        {"created_at": "bad", "last_event_at": day.format(1), "first_event_at": day.format(2)},
+        {"created_at": "bad", "last_event_at": "bad", "first_event_at": day.format(3)},
+        {"created_at": day.format(4), "last_event_at": None, "first_event_at": None},
+        {"created_at": "bad", "last_event_at": None, "first_event_at": "bad"},
+    )
+    assert [d.day for d in cleaned.columns["created_at"].to_pylist()] == [1, 3, 4]
+    assert [(r.rowid, r.column, r.rule) for r in cleaned.repairs] == [
+        (1, "created_at", "date.fallback"),
+        (2, "last_event_at", "date.unreadable"),
+        (2, "created_at", "date.fallback"),
+    ]
+    assert [(q.rowid, q.rule) for q in cleaned.quarantine] == [(4, "date.unreadable")]
+
+
+def test_cells_that_together_do_not_fit_jsonb_lie_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cowrie_assets.cleaning.table.LARGE_CELL", 50)
+    monkeypatch.setattr("cowrie_assets.cleaning.table.LARGE_ROW", 110)
+    # The payload is too large alone; reason, date and source leave no room for ingest_id.
+    cells = {"id": 1, "reason": "r" * 40, "source": b"s" * 50, "payload": "p" * 51, "ingest_id": "i" * 40}
+    (row,) = clean("dead_letter_events", cells).quarantine
+    original = json.loads(row.original)
+    assert dict(row.large) == {"payload": b"p" * 51, "ingest_id": b"i" * 40}
+    assert [n for n, c in original.items() if c.get("large")] == ["payload", "ingest_id"]
+    assert base64.b64decode(original["source"]["value"]) == b"s" * 50
+
+
+def test_a_key_is_printed_as_postgresql_prints_it(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE t (d DATETIME, b BOOLEAN, x BLOB, r REAL, n TEXT NOT NULL, PRIMARY KEY (d, b, x, r))",
+        "INSERT INTO t VALUES ('2025-01-01T00:00:00.5Z', 1, x'00ff', 1.5, 'a' || char(0))",
+    )
+    plan = make_plan(Settings(source=path)).tables["t"]
+    with read_only(path) as connection:
+        (batch,) = read_table(connection, plan.source)
+    (repair,) = TableCleaner(plan).clean(batch).repairs
+    assert json.loads(repair.target_key or "") == ["2025-01-01 00:00:00.5+00", "true", "\\x00ff", "1.5"]
+
+
+def test_json_cells_of_every_class() -> None:
+    text = bytearray(b'{"session": "s"}')
+    outcome, members = clean_json_cells(
+        Cells.encode([text, 5, 1.5, b"[1]", b"no json", None, float("inf")]), ["session"]
+    )
+    assert outcome.values.to_pylist() == [text.decode(), "5", "1.5", "[1]", None, None, '"inf"']
+    assert {r.row: r.rules for r in outcome.repairs} == {2: ("json.real",), 3: ("json.blob",), 6: ("json.real",)}
+    assert [r.row for r in outcome.refusals] == [4]
+    assert members["session"].to_pylist() == ["s"] + [None] * 6

@@ -29,17 +29,22 @@ BATCH = 3_000
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
-_KEYS = r"a b session eventid timestamp src_port \u0061 a\u0000 a\\x00 é ключ \ud800 \\ud800 a\\ a\" zz aaa B".split()
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_KEYS = _words(r"a b session eventid timestamp src_port \u0061 a\u0000 a\\x00 é ключ \ud800 \\ud800 a\\ a\" zz aaa B")
 _KEYS += ["", r"\ud83d\ude00", "_migration_note", "x:", "b\t"]
-_PIECES = r"abc \\ \\\\ \ \u0000 \u0001 \ud800 \uDFFF \ud83d\ude00 \n \u00e9 é / \/ u0000 \ufffe ' { } [ // x".split()
+_PIECES = _words(r"abc \\ \\\\ \ \u0000 \u0001 \ud800 \uDFFF \ud83d\ude00 \n \u00e9 é / \/ u0000 \ufffe ' { } [ // x")
 _PIECES += [" ", "😀", "\x00", "\x01", "\t", "\n", "\x7f", "\u2028", "\udcff", "\udcc3", '":', '\\":', '\\"']
 _PIECES += [" -0", "1e9999", ", 1e-99999"]
-_NUMBERS = "0 -0 -0.0 -0e5 1 -1 1.10 1e5 1E+5 1.5e-3 100e-2 0e-5 0.000 12345678".split()
-_NUMBERS += "9007199254740993 18446744073709551616 1e400 1e131071 1e131072 -1e131072 1e-16383 1e-16384".split()
-_NUMBERS += "0e99999 0e-99999 1e00005 -0.5 -0e-3 0e1073741824 1e99999999999 123.456e2 1e-7 123e-5 0.1e1".split()
-_NUMBERS += "10.00e1 10.00e3 -00 01 1. .5 +1 0x1F -.5 5.e3".split()
-_NUMBERS += "NaN Infinity -Infinity nan true false null tru None".split()
-_JUNK = rb"""\ , } ] " ' { [ : x - 0 \u0000 \ud800 e1234 NaN /*c*/ "session":"s1" """.split()
+_NUMBERS = _words("0 -0 -0.0 -0e5 1 -1 1.10 1e5 1E+5 1.5e-3 100e-2 0e-5 0.000 12345678")
+_NUMBERS += _words("9007199254740993 18446744073709551616 1e400 1e131071 1e131072 -1e131072 1e-16383 1e-16384")
+_NUMBERS += _words("0e99999 0e-99999 1e00005 -0.5 -0e-3 0e1073741824 1e99999999999 123.456e2 1e-7 123e-5 0.1e1")
+_NUMBERS += _words("10.00e1 10.00e3 -00 01 1. .5 +1 0x1F -.5 5.e3")
+_NUMBERS += _words("NaN Infinity -Infinity nan true false null tru None")
+_JUNK = [word.encode() for word in _words(r"""\ , } ] " ' { [ : x - 0 \u0000 \ud800 e1234 NaN /*c*/ "session":"s1" """)]
 _JUNK += [b"\0", b"\0\0", b" ", b"\n", b"\xff", b"\xef\xbb\xbf", b"\xc2\xa0", b"// c\n", b"log line"]
 
 
@@ -135,7 +140,7 @@ def _alters(cell: bytes) -> bool | None:
 
     try:
         json.loads(cell.decode(), object_pairs_hook=pairs, parse_int=number, parse_float=number)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found
 
@@ -248,6 +253,14 @@ def test_the_server_agrees_about_3_000_documents(check: Check) -> None:
 def test_the_server_agrees_about_300_000_documents(check: Check) -> None:
     counts = check(_cells(300_000, seed=2))
     assert counts["untouched"] > 60_000
+
+
+def test_the_server_takes_the_deepest_documents_and_the_widest_numbers(check: Check) -> None:
+    deep = [(b"[", b"]", 10_000), (b'{"a":', b"}", 9_999), (b'{"a":1,"b":[2,', b"]}", 4_999)]
+    cells = [opening * times + b"[]"[: 2 * (times != 10_000)] + closing * times for opening, closing, times in deep]
+    numbers = [b"1e131071", b"9" * 131_072, b"1e-16383", b"0." + b"1" * 16_383, b"0e1073741822", b"-9.99e131071"]
+    cells += [b'{"a": [' + number + b"]}" for number in numbers]
+    assert check(cells) == {"untouched": 9}
 
 
 def test_the_server_agrees_about_real_payloads(check: Check, real_v3: Path, real_v6: Path) -> None:

@@ -247,3 +247,83 @@ def test_an_outgrown_constraint_of_version_1_is_not_carried(tmp_path: Path) -> N
     )
     table = make_plan(Settings(source=path)).tables["raw_events"].target
     assert set(table.indexes) - set(TABLES["raw_events"].indexes) == {Index("mine", ("source",))}
+
+
+def test_a_unique_index_is_carried_beside_a_plain_one_and_long_names_stay_apart(tmp_path: Path) -> None:
+    a, b = "a" * 60, "a" * 60 + "b"
+    path = database(
+        tmp_path / "s",
+        f"CREATE TABLE t (x TEXT, {a} TEXT, {b} TEXT, UNIQUE (x, {a}), UNIQUE (x, {b}))",
+        "CREATE INDEX plain ON t (x)",
+        "CREATE UNIQUE INDEX strict ON t (x)",
+        "CREATE INDEX again ON t (x)",
+    )
+    indexes = make_plan(Settings(source=path)).tables["t"].target.indexes
+    unique = {i.columns for i in indexes if i.unique}
+    assert unique == {("x",), ("x", a), ("x", b)}
+    assert [i.name for i in indexes if not i.unique] == ["plain"]
+    assert len({i.name for i in indexes}) == 4
+
+
+def test_what_cannot_be_carried_is_listed(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE t (a, b GENERATED ALWAYS AS (a + 1) STORED)",
+        "INSERT INTO t VALUES (1), (2)",
+        "CREATE INDEX some ON t (a) WHERE a > 1",
+        "CREATE INDEX computed ON t (a + 1)",
+        "CREATE VIEW v AS SELECT a FROM t",
+    )
+    plan = make_plan(Settings(source=path))
+    kind = "partial or expression index"
+    assert set(plan.not_migrated) == {(kind, "some"), (kind, "computed"), ("view", "v")}
+    assert [(f.column, f.code, f.count) for f in plan.findings] == [("b", "column.generated", 2)]
+
+
+def test_a_widened_column_names_the_row_that_does_not_fit(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE t (i INTEGER, n NUMERIC, j JSON, d DATETIME)",
+        "INSERT INTO t VALUES (1, 1, '{}', NULL), (2, 1.5, '{}', '2025-01-01'), (3, 'x', '{}', 'x'), ('x', 1, x'00', NULL)",
+    )
+    found = {f.column: f.examples for f in make_plan(Settings(source=path)).findings}
+    assert found == {"i": (4,), "n": (3,), "j": (4,), "d": (3,)}
+
+
+def test_a_row_that_is_set_aside_takes_no_other_with_it(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE files (id BIGINT, session_id TEXT NOT NULL, shasum TEXT NOT NULL)",
+        "INSERT INTO files VALUES (1, 'a', 'x'), (1, 'b', 'y'), (2, 'b', 'y'), (3, 'b', 'y'), (4, 'a', 'z')",
+    )
+    # Row 2 loses its id to row 1; so of rows 2 to 4 with one session and hash, row 3 stays.
+    assert make_plan(Settings(source=path)).tables["files"].losers == {
+        2: (1, "id"),
+        4: (3, "session_id, shasum"),
+    }
+
+
+@pytest.mark.parametrize(("gap", "noticed"), [(999, True), (1_000, False), (500, True)])
+def test_a_renumbering_close_to_the_end_is_noticed_and_a_deletion_is_none(
+    gap: int, noticed: bool, tmp_path: Path
+) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE t (a TEXT NOT NULL)",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT 'v' || i FROM n",
+    )
+    line = Pipeline(Settings(source=path, staging=str(tmp_path / "staging")))
+    assert line.plan.tables["t"].rows == 1_000
+    database(
+        path,
+        f"DELETE FROM t WHERE rowid = {gap}",
+        "CREATE TABLE copy (a TEXT NOT NULL)",
+        "INSERT INTO copy SELECT a FROM t ORDER BY rowid",
+        "DROP TABLE t",
+        "ALTER TABLE copy RENAME TO t",
+    )
+    if noticed:
+        with pytest.raises(PlanError, match="VACUUM"):
+            line.checked_source()
+    else:
+        assert line.checked_source() == path

@@ -22,7 +22,7 @@ from cowrie_assets.reporting.ledger import Misbuilt, TableSum, overall
 from cowrie_assets.reporting.migration import write_report
 from cowrie_assets.reporting.text import Badge, Block, Bullets, Code, Heading, Paragraph, Table, html, inert, markdown
 from cowrie_assets.validation.counts import TableTotal, Verdict
-from cowrie_assets_tests.test_migration import migrate, pipeline_for, query, verdicts
+from cowrie_assets_tests.test_migration import migrate, pipeline_for, query, units, verdicts
 from cowrie_assets_tests.test_source import database
 
 # At most 20 characters, of which each may become ten: a text within every limit.
@@ -36,7 +36,9 @@ TOKENS = {"heading", "paragraph", "list_item", "bullet_list", "inline", "text", 
 
 
 @pytest.mark.parametrize(
-    "text", ["\x1b[31mred\x1b[0m", "a\r\nb", "tab\t", "nul\x00", "\u202eevil", "\u2066x", "\x9b31m", "\x7f", "\ud800"]
+    "text",
+    ["\x1b[31mred\x1b[0m", "a\r\nb", "tab\t", "nul\x00", "\u202eevil", "\u2066x", "\x9b31m", "\x7f", "\ud800"]
+    + ["\u200b", "\u00ad", "\u2028", "\u3164", "\u2800", "\U000e0041", "\U000e0101", "\ue000"],
 )
 def test_what_could_steer_a_terminal_is_visible_instead(text: str) -> None:
     shown = inert(text)
@@ -44,7 +46,7 @@ def test_what_could_steer_a_terminal_is_visible_instead(text: str) -> None:
     assert "\\" in shown
 
 
-@pytest.mark.parametrize("text", ["", "привет, мир 🧪 密码", 'o\'brien "x" | `id` <b> \\x00', "naïve café"])
+@pytest.mark.parametrize("text", ["", "привет, мир 🧪 密码", 'o\'brien "x" | `id` <b> \\x00', "naïve café", "❤\ufe0f"])
 def test_what_can_be_read_stays_as_it_is(text: str) -> None:
     assert inert(text) == text
 
@@ -213,6 +215,72 @@ def test_it_says_fail_and_not_checked(real_v3: Path, pg_url: str, tmp_path: Path
     assert "`cowrie-assets migrate --force --tables dead_letter_events`" in text
 
 
+def test_one_partition_that_is_not_loaded_leaves_the_whole_not_checked(
+    real_v3: Path, pg_url: str, tmp_path: Path
+) -> None:
+    line = pipeline_for(real_v3, pg_url, tmp_path)
+    left_out = min(line.plan.tables["raw_events"].slices)
+    line.prepare()
+    with line.locked():
+        for table, keys in units(line.plan):
+            line.stage(table, keys)
+            for key in keys:
+                if (table, key) != ("raw_events", left_out):
+                    line.clean(table, key)
+                    line.load(table, key, "test")
+    line.close()
+    found = {(v.table, v.partition) for v in verdicts(line) if v.verdict is not Verdict.PASS}
+    assert found == {("raw_events", left_out)}
+    written = write_report(line)
+    assert written.verdict == "NOT CHECKED"
+    text = written.markdown.read_text(encoding="utf-8")
+    assert re.search(r"^\*\*NOT CHECKED\*\* 1 of \d+ partitions are not loaded\.$", text, re.MULTILINE)
+    assert f"| `raw_events` | not loaded | 1 | `{left_out}` |" in text
+    assert "Load the partitions that are missing: `cowrie-assets migrate`" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (["t"], " --tables t"),
+        (["a b", "c"], " --tables 'a b,c'"),
+        (["a,b"], ""),  # the option separates with commas,
+        ([" a"], ""),  # strips blanks,
+        (["a\x1b"], ""),  # and what is not shown as it is cannot be copied
+        ([f"table_{number:02}" for number in range(30)], ""),
+    ],
+)
+def test_the_command_to_load_again_can_be_run_as_it_is_shown(
+    names: list[str], options: str, pg_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.sqlite"
+    database(path, *(f'CREATE TABLE "{n}" (k INTEGER PRIMARY KEY)' for n in names))
+    database(path, *(f'INSERT INTO "{n}" VALUES (1)' for n in names))
+    line = pipeline_for(path, pg_url, tmp_path)
+    migrate(line)
+    for name in names:
+        query(pg_url, f'DELETE FROM "{name}"')
+    verdicts(line)
+    text = write_report(line).markdown.read_text(encoding="utf-8")
+    assert f"Load what differs again: `cowrie-assets migrate --force{options}`, then" in text
+
+
+def test_of_many_tables_the_first_are_listed_and_all_are_summed(
+    pg_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = [f"t{number}" for number in range(5)]
+    path = database(tmp_path / "s.sqlite", *(f"CREATE TABLE {name} AS SELECT 1 AS k" for name in tables))
+    line = pipeline_for(path, pg_url, tmp_path)
+    migrate(line)
+    verdicts(line)
+    monkeypatch.setattr("cowrie_assets.reporting.sections.SHOWN", 3)
+    text = write_report(line).markdown.read_text(encoding="utf-8")
+    section = text.partition("## Tables")[2].partition("##")[0].splitlines()
+    assert [row.split(" | ")[0] for row in section[4:8]] == ["| `t0`", "| `t1`", "| `t2`", "| all"]
+    assert section[7].startswith("| all | **PASS** | 5 | 5 |")
+    assert "And 2 more." in section
+
+
 def test_hostile_names_and_cells_are_inert(pg_url: str, tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     name = "<script>alert(1)</script>|`\x1b[31m"
@@ -220,7 +288,7 @@ def test_hostile_names_and_cells_are_inert(pg_url: str, tmp_path: Path) -> None:
         path,
         f'CREATE TABLE "{name}" (k TEXT PRIMARY KEY, flag BOOLEAN)',
         f"INSERT INTO \"{name}\" VALUES (NULL, 1), ('<img src=x>', 0), ('x' || char(0), 1)",
-        f'CREATE VIEW "<b>view</b>" AS SELECT 1 FROM "{name}"',
+        f'CREATE VIEW "<b>\u202eview</b>" AS SELECT 1 FROM "{name}"',
     )
     line: Pipeline = pipeline_for(path, pg_url, tmp_path)
     migrate(line)
@@ -228,9 +296,11 @@ def test_hostile_names_and_cells_are_inert(pg_url: str, tmp_path: Path) -> None:
     written = write_report(line)
     html = written.html.read_text(encoding="utf-8")
     assert "<script" not in html
-    assert "<b>view" not in html
+    assert "<b>" not in html
     markdown = written.markdown.read_text(encoding="utf-8")
-    assert "\x1b" not in html + markdown
+    assert not {"\x1b", "\u202e"} & set(html + markdown)
+    assert "| view | `<b>\\u202eview</b>` |" in markdown
+    assert "&lt;b&gt;\\u202eview&lt;/b&gt;" in html
     # In a code span Markdown takes every character as it is.
     assert "<script>" not in re.sub(r"(`+).*?\1", "", markdown)
     assert "| ``<script>alert(1)</script>\\|`\\x1b[31m`` | `key.null` | 1 | `1` |" in markdown

@@ -137,3 +137,68 @@ def test_spellings_of_the_target(prefix: str) -> None:
 )  # fmt: skip
 def test_spellings_of_the_source(value: str, path: str) -> None:
     assert sqlite_path(value, "X") == Path(path)
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"COWRIE_END_DATE": "9999-12-31"}, "COWRIE_END_DATE=9999-12-31 is out of range"),
+        ({"COWRIE_START_DATE": "0999-01-01"}, "COWRIE_START_DATE=0999-01-01 is out of range"),
+        ({"COWRIE_START_DATE": "20260101"}, "COWRIE_START_DATE='20260101'"),
+        ({"COWRIE_START_DATE": "2026-W39-1"}, "COWRIE_START_DATE='2026-W39-1'"),
+        ({"COWRIE_SQLITE_PATH": "~nobody-of-that-name/x"}, "COWRIE_SQLITE_PATH='~nobody-of-that-name/x'"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://u:pw@secret@h/d"}, "COWRIE_POSTGRES_URL='postgresql://u:***@h/d'"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://h:65536/d"}, "a host or its port is none"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://h:0/d"}, "a host or its port is none"),
+    ],
+)
+def test_a_value_out_of_range_is_named(environment: dict[str, str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, **environment)
+    assert says in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.hint
+
+
+def test_overrides_are_checked_like_the_environment(tmp_path: Path) -> None:
+    settings = load(tmp_path, COWRIE_START_DATE="2026-02-02", COWRIE_SQLITE_PATH="/a/x.sqlite")
+    with pytest.raises(SettingsError, match="lies before"):
+        settings.with_overrides(end=date(2026, 2, 1))
+    moved = settings.with_overrides(home=Path("/elsewhere"))
+    assert moved.staging == load(tmp_path, COWRIE_SQLITE_PATH="/a/x.sqlite", COWRIE_HOME="/elsewhere").staging
+    assert settings.with_overrides(home=Path("/h"), staging="/s").staging == "/s"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u:se cret@h/d",
+        "postgresql://u:se/cret@h/d",
+        "postgresql://u:a@secret@h/d",
+        r"host=h password='a\'secret b' user=u",
+        r"host=h password=a\ secret user=u",
+        "host=h password=a&secret user=u",
+        "password='never closed secret",
+        "postgresql://h/d?user=u&password=secret",
+        "postgresql://h/d?PASSWORD=secret&sslpassword=secret",
+        "host=h sslpassword = secret",
+    ],
+)
+def test_no_odd_password_shows(text: str) -> None:
+    assert "cret" not in mask(text)
+    assert "***" in mask(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p%40ss@h1:5432,h2:5433/d",
+        "postgresql://u@[::1]:5432/d",
+        "postgresql:///d?host=/tmp&port=5432",
+        "postgresql://%2Fvar%2Frun/d",
+        "postgresql://h?user=u",
+        "postgresql://u:p[ss@h/d",
+    ],
+)
+def test_urls_that_libpq_takes_are_taken(url: str) -> None:
+    assert postgres_url(url, "X") == url

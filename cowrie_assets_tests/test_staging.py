@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -26,6 +27,7 @@ from cowrie_assets.source import reader
 from cowrie_assets.source.cells import Cells
 from cowrie_assets.source.reader import Batch, Range, join
 from cowrie_assets.source.schema import SourceTable
+from cowrie_assets.source.sqlite import read_only
 from cowrie_assets.staging import stage as stage_module
 from cowrie_assets.staging.digest import PartitionDigest
 from cowrie_assets.staging.files import read_partition, to_batch, to_table
@@ -213,6 +215,31 @@ def test_a_changed_source_is_staged_again_and_moved_rows_are_found(small: Path, 
     assert again[last][0].digest != first[last][0].digest
 
 
+def test_rows_that_move_just_before_the_snapshot_are_found(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "live.sqlite"
+    shutil.copy(small, source)
+    plan, store = make_plan(Settings(source=source)), Store(str(tmp_path / "staging"))
+    last = plan.windows.keys[-1]
+    planned = plan.tables["raw_events"].slice(last)
+
+    @contextmanager
+    def after_a_commit(path: Path) -> Iterator[sqlite3.Connection]:
+        with opened(source) as writer:
+            writer.execute(
+                "UPDATE raw_events SET payload = json_set(payload, '$.timestamp', ?) WHERE id = 1",
+                (f"{last}T00:00:00Z",),
+            )
+        with read_only(path) as connection:
+            yield connection
+
+    monkeypatch.setattr(stage_module, "read_only", after_a_commit)
+    ((manifest, _),) = stage(plan, source, store, "raw_events", [last]).values()
+    assert planned.ranges[0][0] > 1
+    assert manifest.rows == planned.rows + 1
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     with pytest.raises(ValueError, match="stop"), store.writing("a/b.bin") as stream:
@@ -233,3 +260,73 @@ def test_a_name_cannot_leave_its_folder(name: str, tmp_path: Path) -> None:
     safe = part(name)
     assert "/" not in safe
     assert (tmp_path / "folder" / safe).resolve().parent == (tmp_path / "folder").resolve()
+
+
+def test_a_forced_pass_has_its_own_files_and_the_replaced_ones_go(small: Path, tmp_path: Path) -> None:
+    plan, store = make_plan(Settings(source=small)), Store(str(tmp_path / "staging"))
+    keys = plan.windows.keys
+    first = stage(plan, small, store, "raw_events", keys)
+    before = {p.file for m, _ in first.values() for p in m.pieces}
+
+    def stop(table: str, rows: int, expected: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage(plan, small, store, "raw_events", keys, force=True, progress=stop)
+    # What the complete manifests name is as it was.
+    assert sum(len(b) for m, _ in first.values() for b in read_partition(store, m)) == sum(
+        m.rows for m, _ in first.values()
+    )
+    forced = stage(plan, small, store, "raw_events", keys[:1], force=True)
+    now = {p.file for p in forced[keys[0]][0].pieces}
+    others = {p.file for key in keys[1:] for p in first[key][0].pieces}
+    assert not now & before
+    present = {f"staging/raw_events/chunks/{name}" for name in store.list("staging/raw_events/chunks")}
+    assert present == now | others
+    assert forced[keys[0]][0].digest == first[keys[0]][0].digest
+
+
+def test_a_column_may_have_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with opened(path) as connection:
+        connection.execute('CREATE TABLE "" ("__rowid__", "rowid", "storage", "")')
+        connection.execute("INSERT INTO \"\" VALUES (1, 'a', 2.5, x'00')")
+        connection.execute("CREATE TABLE chunks (a)")
+    plan, store = make_plan(Settings(source=path)), Store(str(tmp_path / "staging"))
+    for table in ("", "chunks"):
+        stage(plan, path, store, table, ["all"])
+    ((manifest, _),) = stage(plan, path, store, "", ["all"]).values()
+    (batch,) = read_partition(store, manifest)
+    assert batch.rowids.to_pylist() == [1]
+    assert {n: c.values() for n, c in batch.columns.items()} == {
+        "__rowid__": [1],
+        "rowid": [bytearray(b"a")],
+        "storage": [2.5],
+        "": [b"\x00"],
+    }
+
+
+@given(st.sets(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), min_size=2, max_size=20))
+def test_no_two_names_share_a_folder_and_each_fits_one(names: set[str]) -> None:
+    parts = {part(name) for name in names}
+    assert len(parts) == len(names)
+    assert all(0 < len(p.encode()) <= 200 and "/" not in p and p not in (".", "..") for p in parts)
+
+
+def test_staging_that_cannot_be_used_is_one_clear_error(tmp_path: Path) -> None:
+    too_long = Store(str(tmp_path / ("a" * 300)))
+    for use in (lambda: too_long.exists("a"), lambda: too_long.list("a"), lambda: too_long.delete("a"), too_long.size):
+        with pytest.raises(StagingError, match="cannot be used"):
+            use()
+    (tmp_path / "file").touch()
+    store = Store(str(tmp_path / "file"))
+    with pytest.raises(StagingError, match="Writing a/b to staging failed"), store.writing("a/b"):
+        pass
+    with pytest.raises(StagingError) as caught:
+        Store("s3://key:secret@bucket/x?bogus=1")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store("~/staging").root == str(tmp_path / "staging")

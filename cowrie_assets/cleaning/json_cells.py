@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,21 +31,26 @@ def clean_json_cells(cells: Cells, fields: Sequence[str] = ()) -> tuple[Outcome,
     if cells.storage in (None, Storage.BLOB):
         documents = pc.coalesce(documents, cells.of(Storage.BLOB))
     column = clean_json(documents, fields)
-    repairs = {r.row: r for r in column.repairs}
-    refusals = list(column.rejects)
     values = column.values
-    if cells.storage is not Storage.TEXT:
-        listed = values.to_pylist()
-        for row, kind in enumerate(cells.classes().to_pylist()):
-            if kind in (Storage.INTEGER, Storage.REAL):
-                listed[row], rules = number_as_json(cells.value(row)[1])  # type: ignore[arg-type]
-                if rules:
-                    repairs[row] = Repair(row, rules, listed[row])
-            elif kind == Storage.BLOB and listed[row] is not None:
-                known = repairs[row].rules if row in repairs else ()
-                repairs[row] = Repair(row, (BLOB_RULE, *known), listed[row])
-        values = pa.array(listed, pa.string())
+    repairs = {r.row: Repair(r.row, r.rules, r.text) for r in column.repairs}
+    refusals = [Refusal(r.row, r.rule, r.detail) for r in column.rejects]
+    others = [] if cells.storage is Storage.TEXT else pc.indices_nonzero(_no_text(cells)).to_pylist()
+    replaced: list[str | None] = []
+    for row in others:
+        _, value = cells.value(row)
+        if isinstance(value, (int, float)):
+            text, rules = number_as_json(value)
+        else:
+            text, rules = values[row].as_py(), (BLOB_RULE, *(repairs[row].rules if row in repairs else ()))
+        replaced.append(text)
+        if rules and text is not None:
+            repairs[row] = Repair(row, rules, text)
+    if others:
+        mask = np.zeros(len(cells), np.bool_)
+        mask[others] = True
+        values = pc.replace_with_mask(values, pa.array(mask), pa.array(replaced, pa.string()))
     return Outcome(values, [repairs[r] for r in sorted(repairs)], refusals), column.fields
 
 
-__all__ = ["BLOB_RULE", "Refusal", "clean_json_cells"]
+def _no_text(cells: Cells) -> pa.BooleanArray:
+    return pc.is_in(cells.classes(), value_set=pa.array([Storage.INTEGER, Storage.REAL, Storage.BLOB], pa.int8()))

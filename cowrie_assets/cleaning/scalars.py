@@ -71,16 +71,20 @@ def clean_boolean(cells: Cells) -> Outcome:
 def clean_instant(cells: Cells) -> Outcome:
     """timestamp[us, UTC] out: the instant that the text says; epoch numbers and cut fractions as repairs."""
     read = read_instants(cells)
-    repairs = [Repair(row, (rule,), instant_text(read.values, row)) for row, rule in sorted(read.rules.items())]
+    texts = instant_texts(read.values.take(pa.array(sorted(read.rules), pa.int64())))
+    repairs = [Repair(row, (read.rules[row],), text) for row, text in zip(sorted(read.rules), texts, strict=True)]
     return Outcome(read.values, repairs, _refuse(cells, read.values, "date.unreadable", "not a date"))
 
 
 def instant_text(values: pa.TimestampArray, row: int) -> str:
-    """An instant's text form in the ledger: `2026-11-24 05:42:48.828261+00`, as PostgreSQL prints it in UTC."""
-    text = str(pc.strftime(values.slice(row, 1).cast(pa.timestamp("us", "UTC")), "%Y-%m-%d %H:%M:%S")[0].as_py())
-    date_part, _, fraction = text.partition(".")
-    fraction = fraction.rstrip("0")
-    return f"{date_part}.{fraction}+00" if fraction else f"{date_part}+00"
+    """One instant's text form in the ledger."""
+    return instant_texts(values.slice(row, 1))[0]
+
+
+def instant_texts(values: pa.TimestampArray) -> list[str]:
+    """Instants as the ledger has them: `2026-11-24 05:42:48.828261+00`, as PostgreSQL prints them in UTC."""
+    texts = pc.strftime(values.cast(pa.timestamp("us", "UTC")), "%Y-%m-%d %H:%M:%S").to_pylist()
+    return [f"{text.rstrip('0').rstrip('.') if '.' in text else text}+00" for text in texts]
 
 
 EMPTY_INSTANT = pa.scalar(None, INSTANT)

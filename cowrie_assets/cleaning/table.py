@@ -9,7 +9,9 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,7 +19,7 @@ from ..catalog import SCHEMA_VERSION, Column, Type
 from ..planning.plan import TablePlan
 from ..source.cells import Cells, Storage, Value, original_bytes
 from ..source.dating import json_member
-from ..source.instants import read_instants
+from ..source.instants import INSTANT, read_instants
 from ..source.reader import Batch
 from . import scalars
 from .json_cells import clean_json_cells
@@ -26,6 +28,8 @@ from .text import clean_text
 
 LARGE_CELL = 128 << 20
 """Bytes from which a set-aside cell lies in `large_cells`: base64 of more would not fit jsonb's 255 MiB string."""
+LARGE_ROW = 180 << 20
+"""Bytes of a set-aside row from which its further cells lie there too: the whole object shares jsonb's 255 MiB."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +153,7 @@ class _Run:
             outcome = self._schema_version(outcome)
         self.values[column.name] = outcome.values
         for repair in outcome.repairs:
-            self.repairs.setdefault(repair.row, []).append((column.name, repair))
+            self._repair(column, repair)
         if column.derived:
             self._derive(column)
 
@@ -173,36 +177,35 @@ class _Run:
         return Outcome(pa.array(values, pa.string()), repairs)
 
     def _refused(self, column: Column, refusals: list[Refusal]) -> None:
-        mended: dict[int, int] = {}
-        for refusal in refusals:
-            row = refusal.row
-            if column.nullable:
-                self.repairs.setdefault(row, []).append((column.name, Repair(row, (refusal.rule,), None)))
-                continue
-            instant = self._fallback(column, row)
-            if instant is None:
-                self.lost.setdefault(row, (refusal.rule, f"{column.name}: {refusal.detail}"))
-            else:
-                mended[row] = instant
-        if mended:
-            micros = self.values[column.name].cast(pa.int64()).to_pylist()
-            for row, instant in mended.items():
-                micros[row] = instant
-            values = pa.array(micros, pa.int64()).cast(pa.timestamp("us", "UTC"))
-            self.values[column.name] = values
-            for row in mended:
-                repair = Repair(row, ("date.fallback",), scalars.instant_text(values, row))
-                self.repairs.setdefault(row, []).append((column.name, repair))
+        if column.nullable:
+            for refusal in refusals:
+                self._repair(column, Repair(refusal.row, (refusal.rule,), None))
+            return
+        found = self._fallback(column, [refusal.row for refusal in refusals])
+        mended = found.is_valid().to_pylist()
+        for refusal, has_one in zip(refusals, mended, strict=True):
+            if not has_one:
+                self.lost.setdefault(refusal.row, (refusal.rule, f"{column.name}: {refusal.detail}"))
+        rows = [refusal.row for refusal, has_one in zip(refusals, mended, strict=True) if has_one]
+        if rows:
+            mask = np.zeros(len(self.batch), np.bool_)
+            mask[rows] = True
+            found = found.drop_null()
+            self.values[column.name] = pc.replace_with_mask(self.values[column.name], pa.array(mask), found)
+            for row, text in zip(rows, scalars.instant_texts(found), strict=True):
+                self._repair(column, Repair(row, ("date.fallback",), text))
 
-    def _fallback(self, column: Column, row: int) -> int | None:
-        one = self.batch.take(pa.array([row]))
+    def _repair(self, column: Column, repair: Repair) -> None:
+        self.repairs.setdefault(repair.row, []).append((column.name, repair))
+
+    def _fallback(self, column: Column, rows: list[int]) -> pa.TimestampArray:
+        """The instants that stand in for these rows' cells; NULL where there is none."""
+        found = pa.nulls(len(rows), INSTANT)
         for name in column.fallback:
             base, _, member = name.partition(".")
-            cells = one.cells(base)
-            value = read_instants(json_member(cells, member) if member else cells).values[0]
-            if value.is_valid:
-                return int(value.cast(pa.int64()).as_py())
-        return None
+            cells = self.batch.cells(base).take(pa.array(rows, pa.int64()))
+            found = pc.coalesce(found, read_instants(json_member(cells, member) if member else cells).values)
+        return found
 
     def _required(self, column: Column) -> None:
         for row in pc.indices_nonzero(pc.is_null(self.values[column.name])).to_pylist():
@@ -235,10 +238,10 @@ class _Run:
         return Cleaned(rowids, columns, repairs, quarantine, derived, differing)
 
     def _target_key(self, row: int) -> str | None:
-        parts = [self.values[n][row].as_py() if n in self.values else None for n in self.cleaner.table.key]
+        parts = [_key_text(self.values[n], row) if n in self.values else None for n in self.cleaner.table.key]
         if not parts or None in parts:
             return None
-        return str(parts[0]) if len(parts) == 1 else json.dumps([str(p) for p in parts], ensure_ascii=False)
+        return parts[0] if len(parts) == 1 else json.dumps(parts, ensure_ascii=False)
 
     def _repair_row(self, row: int, rowid: int, column: str, repair: Repair) -> RepairRow:
         storage, value = self.batch.cells(column).value(row)
@@ -255,16 +258,28 @@ class _Run:
     def _quarantine_row(self, row: int, rowid: int) -> QuarantineRow:
         rule, detail = self.lost[row]
         cells: dict[str, dict[str, object]] = {}
-        large = []
+        large, held = [], 0
         for name, column in self.batch.columns.items():
             storage, value = column.value(row)
-            if isinstance(value, bytes) and len(value) > LARGE_CELL:
+            size = len(value) if isinstance(value, bytes) else 0
+            if isinstance(value, bytes) and (size > LARGE_CELL or held + size > LARGE_ROW):
                 cells[name] = {"type": storage.label, "value": None, "large": True}
                 large.append((name, value))
             else:
                 cells[name] = {"type": storage.label, "value": stored_text(value)}
+                held += size
         detail = detail.replace("\x00", "\\x00")
         return QuarantineRow(rowid, rule, detail, json.dumps(cells), self._target_key(row), tuple(large))
+
+
+def _key_text(values: pa.Array, row: int) -> str | None:
+    """A part of a key as PostgreSQL prints it."""
+    value = values[row].as_py()
+    if isinstance(value, datetime):
+        return scalars.instant_text(values, row)
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    return value if value is None or isinstance(value, str) else str(value).lower()
 
 
 def stored_text(value: Value) -> str | None:

@@ -5,6 +5,7 @@ Belongs here: the text kernel. Not here: JSON text (`json_column.py`).
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,6 +32,19 @@ def text_of(storage: Storage, value: Value) -> tuple[str, tuple[str, ...]]:
     return repr(value), (NUMBER_RULE,)
 
 
+def odd_rows(cells: Cells) -> list[int]:
+    """The rows that are not plainly text as it stands: other classes, NULs, and what may be no UTF-8."""
+    texts = cells.of(Storage.TEXT)
+    odd = pc.match_substring(texts, "\x00")
+    try:
+        texts.cast(pa.string())
+    except pa.ArrowInvalid:
+        odd = pc.or_(odd, pc.match_substring_regex(texts, r"[\x80-\xff]"))
+    other = pc.invert(pc.is_in(cells.classes(), value_set=pa.array([Storage.NULL, Storage.TEXT], pa.int8())))
+    found: list[int] = pc.indices_nonzero(pc.or_(pc.fill_null(odd, False), other)).to_pylist()
+    return found
+
+
 def clean_text(cells: Cells, *, numbers_fit: bool = False) -> Outcome:
     """Clean a text column (string array out).
 
@@ -39,25 +53,18 @@ def clean_text(cells: Cells, *, numbers_fit: bool = False) -> Outcome:
         numbers_fit: the column was widened to text because its cells are of several classes (a finding of the plan):
             a number's digits are then its value and no repair.
     """
-    if cells.storage is Storage.NULL:
-        return Outcome(pa.nulls(len(cells), pa.string()))
     texts = cells.of(Storage.TEXT)
-    if cells.storage is Storage.TEXT:
-        try:
-            strings = texts.cast(pa.string())
-        except pa.ArrowInvalid:
-            strings = None
-        if strings is not None and not pc.any(pc.match_substring(strings, "\x00")).as_py():
-            return Outcome(strings)
-    values: list[str | None] = []
+    rows = odd_rows(cells)
+    if not rows:
+        return Outcome(texts.cast(pa.string()))
+    values: list[str] = []
     repairs: list[Repair] = []
-    for row in range(len(cells)):
-        storage, value = cells.value(row)
-        if value is None:
-            values.append(None)
-            continue
-        text, rules = text_of(storage, value)
+    for row in rows:
+        text, rules = text_of(*cells.value(row))
         values.append(text)
         if rules and not (numbers_fit and rules == (NUMBER_RULE,)):
             repairs.append(Repair(row, rules, text))
-    return Outcome(pa.array(values, pa.string()), repairs)
+    mask = np.zeros(len(cells), np.bool_)
+    mask[rows] = True
+    plain = pc.if_else(pa.array(mask), pa.scalar(None, pa.binary()), texts).cast(pa.string())
+    return Outcome(pc.replace_with_mask(plain, pa.array(mask), pa.array(values, pa.string())), repairs)

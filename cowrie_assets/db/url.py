@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from ..errors import SettingsError
 
 _POSTGRES = re.compile(r"^(postgres|postgresql)(\+[a-z0-9]+)?://", re.IGNORECASE)
-_PASSWORD_IN_AUTHORITY = re.compile(r"(?<=://)([^:/@\s]*):(\S*)@")
-_PASSWORD_IN_QUERY = re.compile(r"((?:password|sslpassword)\s*=\s*)('[^']*'|[^&\s]+)", re.IGNORECASE)
+# A password that was not percent-encoded may hold anything: hiding too much, up to the last "@", is the safe side.
+_PASSWORD_IN_AUTHORITY = re.compile(r"(?<=://)([^:/@\s]*):.*@")
+# In a URL "&" ends the value; in a conninfo string only a blank or the closing quote does, unless escaped.
+_PASSWORD_IN_QUERY = re.compile(r"([?&](?:ssl)?password=)[^&\s]*", re.IGNORECASE)
+_PASSWORD_IN_CONNINFO = re.compile(
+    r"((?<![?&\w])(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*(?:'|\Z)|(?:[^\s'\\]|\\.)(?:[^\s\\]|\\.)*)", re.IGNORECASE
+)
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@]*)(?::([0-9]*))?")
 
 
 def mask(text: str) -> str:
     """The text with every password of a URL or conninfo string replaced by `***`."""
-    return _PASSWORD_IN_QUERY.sub(r"\1***", _PASSWORD_IN_AUTHORITY.sub(r"\1:***@", text))
+    text = _PASSWORD_IN_AUTHORITY.sub(r"\1:***@", text)
+    return _PASSWORD_IN_CONNINFO.sub(r"\1***", _PASSWORD_IN_QUERY.sub(r"\1***", text))
 
 
 def postgres_url(value: str, setting: str) -> str:
@@ -29,24 +36,27 @@ def postgres_url(value: str, setting: str) -> str:
             f"{setting}={mask(value)!r} is no PostgreSQL URL.", hint="Write postgresql://user@host:5432/database."
         )
     rest = value[match.end() :]
-    try:
-        _ = urlsplit("postgresql://" + rest.partition("?")[0]).port
-    except ValueError:
-        # The cause is not shown: it quotes what stands behind the colon, and that can be a password.
+    # As libpq splits it: hosts, each with or without a port, follow the first "@" before the first "/".
+    authority = rest.partition("/")[0]
+    user, _, hosts = authority.partition("@") if "@" in authority else ("", "", authority.partition("?")[0])
+    found = [_HOST.fullmatch(host) for host in hosts.partition("?")[0].split(",")]
+    if re.search("[?#]", user) or not all(host and 1 <= int(host.group(1) or 1) <= 65535 for host in found):
         raise SettingsError(
-            f"{setting}={mask(value)!r}: the port is none.",
+            f"{setting}={mask(value)!r}: a host or its port is none.",
             hint="Write a port from 1 to 65535, and / # ? @ in a password as %2F %23 %3F %40.",
-        ) from None
+        )
     return "postgresql://" + rest
 
 
 def sqlite_path(value: str, setting: str) -> Path:
     """The file of a `sqlite:///` URL or a plain path; SettingsError for any other URL."""
-    for prefix in ("sqlite+pysqlite:///", "sqlite:///"):
-        if value.lower().startswith(prefix):
-            return Path(unquote(value[len(prefix) :].partition("?")[0])).expanduser()
-    if "://" in value:
+    match = re.match(r"sqlite(\+pysqlite)?:///", value, re.IGNORECASE)
+    path = unquote(value[match.end() :].partition("?")[0]) if match else value
+    if "://" in value and not match:
         raise SettingsError(
             f"{setting}={mask(value)!r}: the source must be a SQLite file.", hint="Write a path or sqlite:///path."
         )
-    return Path(value).expanduser()
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"{setting}={value!r}: {error}", hint="Write the path in full.") from error

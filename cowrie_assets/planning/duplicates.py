@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import groupby
 
 import pyarrow.compute as pc
 
@@ -126,10 +127,12 @@ class KeyWatch:
         limit = 2**63 - 1 if high is None else high
         sql = (
             f"SELECT r, w FROM (SELECT {rowid} AS r, min({rowid}) OVER (PARTITION BY {names}) AS w FROM {table} "  # noqa: S608
-            f"WHERE {filled} AND {rowid} <= ?) WHERE r <> w"
+            f"WHERE {filled} AND {rowid} <= ?) WHERE r <> w ORDER BY w, r"
         )
-        for row, winner in connection.execute(sql, (limit,)):
-            lost.setdefault(row, (winner, ", ".join(columns)))
+        for first, rows in groupby(connection.execute(sql, (limit,)), key=lambda row: row[1]):
+            # One that lost under another constraint is set aside and holds this key no longer.
+            winner, *others = [r for r in (first, *(r for r, _ in rows)) if r not in lost] or [first]
+            lost.update({r: (winner, ", ".join(columns)) for r in others})
 
     def _collide(
         self,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..catalog import ALL, TABLES, UNDATED, Type
+from ..catalog import ALL, TABLES, UNDATED, Table, Type
 from ..settings import Settings
 from ..source.dating import date_rows, needed_columns
 from ..source.reader import Batch, Range, joined, read_table
@@ -24,7 +24,7 @@ from ..source.sqlite import check_file, read_only, source_state
 from .duplicates import KeyWatch
 from .identity import take_samples
 from .plan import Finding, ForeignKey, Plan, Slice, TablePlan, asked
-from .shape import candidates, fits, is_known, target_table
+from .shape import candidates, first_misfit, is_known, target_table
 from .windows import Windows, choose_windows
 
 Progress = Callable[[str, int, int | None], None]
@@ -90,9 +90,10 @@ class _Fit:
     def add(self, batch: Batch) -> None:
         cells = batch.cells(self.column)
         self.seen = self.seen or cells.data.null_count < len(cells)
-        kept = [kind for kind in self.open if fits(kind, cells)]
+        misfits = {kind: first_misfit(kind, cells) for kind in self.open}
+        kept = [kind for kind, row in misfits.items() if row is None]
         if self.open and not kept:
-            self.first_misfit = batch.rowids[0].as_py()
+            self.first_misfit = batch.rowids[max(row for row in misfits.values() if row is not None)].as_py()
         self.open = kept
 
     def result(self) -> tuple[Type, Finding | None]:
@@ -179,8 +180,16 @@ def _scan(connection: sqlite3.Connection, table: SourceTable, progress: Progress
         types=types,
         losers=watch.losers(connection, high, types),
         foreign_keys=_foreign_keys(connection, table),
-        findings=[f for _, f in results.values() if f],
+        findings=[f for _, f in results.values() if f] + _computed(table, known, rows),
     )
+
+
+def _computed(table: SourceTable, known: Table | None, rows: int) -> list[Finding]:
+    """What only SQLite computes, and no rule of ours: the target does not have it."""
+    ours = {c.name for c in known.columns if c.derived} if known else set()
+    names = [c.name for c in table.columns if c.generated and c.name not in ours]
+    detail = "computed by the source: the target has no such column"
+    return [Finding(table.name, name, "column.generated", detail, rows) for name in names]
 
 
 def _has(table: object, column: str) -> bool:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from ..catalog import TABLES, Column, Index, Table, Type
 from ..cleaning.json_column import clean_json
 from ..cleaning.scalars import clean_blob, clean_boolean, clean_instant, clean_integer, clean_real
@@ -14,6 +17,7 @@ from ..cleaning.text import clean_text
 from ..source.cells import Cells, Storage
 from ..source.schema import SourceColumn, SourceTable
 
+_NOT_TEXT = pa.array([Storage.INTEGER, Storage.REAL, Storage.BLOB], pa.int8())
 _LITERAL = re.compile(r"-?\d+(\.\d+)?|'[^'\x00]*'|NULL|CURRENT_TIMESTAMP", re.IGNORECASE)
 
 
@@ -39,15 +43,14 @@ def candidates(declared: str) -> tuple[Type, ...]:
     return (Type.BIGINT, Type.DOUBLE, Type.BYTEA)
 
 
-def fits(kind: Type, cells: Cells) -> bool:
-    """Whether every cell goes into that type unchanged."""
+def first_misfit(kind: Type, cells: Cells) -> int | None:
+    """The first row whose cell does not go into that type unchanged, or None."""
     if cells.storage is Storage.NULL:
-        return True
+        return None
     if kind is Type.JSONB:
-        if cells.storage is not Storage.TEXT:
-            return False
-        json = clean_json(cells.data)
-        return not json.repairs and not json.rejects
+        json = clean_json(cells.of(Storage.TEXT))
+        no_text = pc.indices_nonzero(pc.is_in(cells.classes(), value_set=_NOT_TEXT))[:1].to_pylist()
+        return min((*no_text, *(r.row for r in json.repairs), *(r.row for r in json.rejects)), default=None)
     kernel = {
         Type.BIGINT: clean_integer,
         Type.DOUBLE: clean_real,
@@ -57,7 +60,7 @@ def fits(kind: Type, cells: Cells) -> bool:
         Type.TEXT: clean_text,
     }[kind]
     outcome = kernel(cells)
-    return not outcome.repairs and not outcome.refusals
+    return min((*(r.row for r in outcome.repairs), *(r.row for r in outcome.refusals)), default=None)
 
 
 def is_known(table: SourceTable) -> bool:
@@ -115,24 +118,27 @@ def _default(column: SourceColumn, kind: Type) -> str | None:
 
 def _with_source_indexes(table: Table, source: SourceTable) -> Table:
     names = {c.name for c in table.columns}
-    taken = {i.columns for i in table.indexes} | ({table.key} if table.key else set())
+    unique = set(table.unique_sets)
+    taken = {i.columns for i in table.indexes} | unique
     used = {i.name for i in table.indexes}
     indexes = list(table.indexes)
     for index in reversed(source.indexes):
-        # PRAGMA index_list is newest first. A doubled one is built once; partial and expression indexes are reported.
+        # PRAGMA index_list is newest first. A doubled one is built once; the plan lists those that are not plain.
         columns = tuple(c for c in index.columns if c is not None)
-        if index.partial or len(columns) != len(index.columns) or not set(columns) <= names or index.origin == "pk":
+        if not index.plain or not set(columns) <= names or index.origin == "pk":
             continue
         # Version 1's UNIQUE (source, source_offset) became a wider one: carried along it would refuse later events.
         outgrown = table.known and index.unique and any(set(columns) < set(wider) for wider in table.unique_sets)
-        if columns in taken or outgrown:
+        if columns in (unique if index.unique else taken) or outgrown:
             continue
         name = index.name
         if name.startswith("sqlite_autoindex_"):
-            name = f"uq_{table.name}_{'_'.join(columns)}"[:63]
+            name = f"uq_{table.name}_{'_'.join(columns)}"
         if name in used:
             continue
         taken.add(columns)
+        if index.unique:
+            unique.add(columns)
         used.add(name)
         indexes.append(Index(name, columns, unique=index.unique, constraint=index.unique))
     return Table(table.name, table.columns, table.key, table.key_name, tuple(indexes), table.dated_by, table.known)

@@ -1,7 +1,7 @@
 """Text for people: data made harmless, and a small document that is written as Markdown or as one HTML page.
 
 Belongs here: escaping and rendering; every text of a document passes `inert` here, so no caller can forget it. Not
-here: what a report says (`migration.py`).
+here: what a report says (`sections.py`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ CUT = "…"
 
 _MARKUP = re.compile(r"[\\`*_\[\]<>|~&$@#]|:(?=//)|(?<=[wW]{3})\.|^[-+=]")
 """Markdown's own characters; also what begins a bare link, and at a line's start a list or an underline."""
-_HIDDEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
-"""Printable by Unicode's categories, but they show nothing (Default_Ignorable_Code_Point outside category C)."""
+_HIDDEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0") | frozenset(
+    map(chr, (*range(0xFE00, 0xFE0E), *range(0xE0100, 0xE01F0)))
+)
+"""Printable by Unicode's categories, but they show nothing: the empty Braille pattern, and Default_Ignorable_Code_Point
+outside category C without the two variation selectors that emoji are written with."""
 
 
 def inert(text: str, limit: int = DATA_LENGTH) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from sys import getsizeof
 
+import numpy as np
 import pyarrow as pa
 
 from .cells import Cells, concat
@@ -56,6 +57,10 @@ class Batch:
         """A column's cells; all NULL where the source does not store that column."""
         return self.columns[name] if name in self.columns else Cells.nulls(len(self))
 
+    def slice(self, start: int, length: int) -> Batch:
+        """So many rows from `start` on, without a copy."""
+        return Batch(self.rowids.slice(start, length), {n: c.slice(start, length) for n, c in self.columns.items()})
+
     @property
     def nbytes(self) -> int:
         """Bytes of all cells in Arrow."""
@@ -70,17 +75,15 @@ def read_table(
 ) -> Iterator[Batch]:
     """Stream the stored cells of the rows whose rowid lies in the (ascending, disjoint) inclusive ranges."""
     names = table.stored if columns is None else tuple(columns)
-    # With the table's name before it: SQLite takes an unknown "b" alone for the text 'b', in every row.
-    chosen = "".join(f", {quoted(table.name)}.{quoted(n)}" for n in names)
+    # A name with the table before it is never taken for a text literal where the column was dropped since the plan.
+    chosen = "".join(f", t.{quoted(n)}" for n in names)
     if table.rowid is None:
-        order = ", ".join(quoted(n) for n in table.key) or "1"
-        sql = f"SELECT 0{chosen} FROM {quoted(table.name)} ORDER BY {order}"  # noqa: S608 - quoted identifiers
+        # In the order of the table's own b-tree, whichever columns are chosen: an index over them could give another.
+        sql = f"SELECT 0{chosen} FROM {quoted(table.name)} AS t NOT INDEXED"  # noqa: S608 - quoted identifiers
         yield from _numbered(_stream(connection.execute(sql), names), list(ranges))
         return
-    sql = (
-        f"SELECT {table.rowid}{chosen} FROM {quoted(table.name)} "  # noqa: S608 - quoted identifiers
-        f"WHERE {table.rowid} BETWEEN ? AND ? ORDER BY {table.rowid}"
-    )
+    rowid = f"t.{table.rowid}"
+    sql = f"SELECT {rowid}{chosen} FROM {quoted(table.name)} AS t WHERE {rowid} BETWEEN ? AND ? ORDER BY {rowid}"  # noqa: S608
     for low, high in ranges:
         yield from _stream(connection.execute(sql, (low, high)), names)
 
@@ -91,11 +94,14 @@ def _stream(cursor: sqlite3.Cursor, names: Sequence[str]) -> Iterator[Batch]:
     for rows in _blocks(cursor):
         rowids, *columns = zip(*rows, strict=True)
         rows.clear()
-        parts.append(
-            Batch(pa.array(rowids, pa.int64()), {n: Cells.encode(c) for n, c in zip(names, columns, strict=True)})
-        )
+        part = Batch(pa.array(rowids, pa.int64()), {n: Cells.encode(c) for n, c in zip(names, columns, strict=True)})
         del rowids, columns
-        size += parts[-1].nbytes
+        if parts and part.nbytes >= BATCH_BYTES:
+            yield join(parts)  # what is large travels alone: joining would copy it
+            parts, size = [], 0
+        parts.append(part)
+        size += part.nbytes
+        del part
         if size >= BATCH_BYTES:
             yield join(parts)
             parts, size = [], 0
@@ -129,9 +135,9 @@ def join(parts: Sequence[Batch]) -> Batch:
 def _numbered(batches: Iterator[Batch], ranges: list[Range]) -> Iterator[Batch]:
     position = 0
     for batch in batches:
-        numbers = range(position + 1, position + 1 + len(batch))
+        numbers = np.arange(position + 1, position + 1 + len(batch))
         position += len(batch)
-        wanted = [i for i, n in enumerate(numbers) if any(low <= n <= high for low, high in ranges)]
-        kept = Batch(pa.array(numbers, pa.int64()), batch.columns)
-        if wanted:
-            yield kept if len(wanted) == len(batch) else kept.take(pa.array(wanted, pa.int64()))
+        wanted = np.logical_or.reduce([(numbers >= low) & (numbers <= high) for low, high in ranges])
+        kept = Batch(pa.array(numbers), batch.columns)
+        if wanted.any():
+            yield kept if wanted.all() else kept.take(pa.array(np.flatnonzero(wanted)))

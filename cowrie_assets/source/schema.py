@@ -27,13 +27,18 @@ class SourceColumn:
 
 @dataclass(frozen=True)
 class SourceIndex:
-    """A declared index over plain columns (others have None in `columns`)."""
+    """A declared index; an expression is None in `columns`."""
 
     name: str
     columns: tuple[str | None, ...]
     unique: bool
     partial: bool
     origin: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether it covers every row, by columns alone."""
+        return not self.partial and None not in self.columns
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ def read_schema(connection: sqlite3.Connection) -> SourceSchema:
             if table_kind != "table":
                 others.append((f"{table_kind} table", name))
             else:
-                tables[name] = _read_table(connection, name, without_rowid)
+                tables[name] = table = _read_table(connection, name, without_rowid)
+                others += [("partial or expression index", i.name) for i in table.indexes if not i.plain]
     if not tables:
         raise SourceError("The source holds no user table.", hint="Set COWRIE_SQLITE_PATH to the right file.")
     return SourceSchema(tables, tuple(others))

@@ -20,6 +20,7 @@ from ..errors import SourceError
 HEADER = b"SQLite format 3\x00"
 BUSY_SECONDS = 5.0
 """How long a locked file is waited for before the error."""
+_BACKUP = "a copy with `sqlite3 SOURCE '.backup COPY'`"
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,31 @@ def check_file(path: Path) -> None:
     if not stat.S_ISREG(mode):
         what = "a directory" if stat.S_ISDIR(mode) else "a device or pipe"
         raise SourceError(f"The source {path} is {what}, not a SQLite file.", hint=fix)
-    state = source_state(path)
-    with path.open("rb") as file:
-        header = file.read(100)
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as error:
+        raise SourceError(f"The source {path} cannot be read: {error.strerror}.", hint=fix) from error
     if not header.startswith(HEADER):
         what = "is empty" if not header else "is not a SQLite database, or is encrypted (its header says so)"
         raise SourceError(f"The source {path} {what}.", hint=fix)
+    if len(header) < 100:
+        raise SourceError(f"The source {path} is truncated: it ends within its header.", hint=f"Make {_BACKUP}.")
+
+
+def _missing_bytes(path: Path) -> str:
+    """How much too short a file is that SQLite calls malformed; empty where it is not.
+
+    Asked only after SQLite has looked: during a checkpoint the header of a healthy file is ahead of its size.
+    """
+    with path.open("rb") as file:
+        header = file.read(100)
+        size = os.fstat(file.fileno()).st_size
     page_size = int.from_bytes(header[16:18], "big")
-    page_size = 65536 if page_size == 1 else page_size
-    pages = int.from_bytes(header[28:32], "big")
+    whole = int.from_bytes(header[28:32], "big") * (65536 if page_size == 1 else page_size)
     # The page count is valid only where "version-valid-for" equals the change counter (fileformat2, 1.3.7).
-    if header[92:96] == header[24:28] and pages * page_size > state.size:
-        raise SourceError(
-            f"The source {path} is truncated: its header says {pages * page_size:,} bytes, it has {state.size:,}.",
-            hint="Copy it again with `sqlite3 SOURCE '.backup COPY'`.",
-        )
+    valid = header[92:96] == header[24:28]
+    return f"its header says {whole:,} bytes, it has {size:,}" if valid and whole > size else ""
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -101,8 +112,10 @@ def _uri(path: Path) -> str:
     uri = f"file:{quote(os.fsencode(path.resolve()))}?mode=ro"
     with path.open("rb") as file:
         in_wal_mode = file.read(20)[18:20] == b"\x02\x02"
-    wal = _beside(path, "-wal")
-    if in_wal_mode and not os.access(wal.parent, os.W_OK) and not (wal.exists() and wal.stat().st_size):
+    wal, shm = _beside(path, "-wal"), _beside(path, "-shm")
+    # With both files there, even empty, a writer may be at work, and SQLite can share them read-only (wal.html, 5).
+    in_use = wal.exists() and (wal.stat().st_size > 0 or shm.exists())
+    if in_wal_mode and not os.access(wal.parent, os.W_OK) and not in_use:
         # A WAL database in a folder that cannot be written has no -shm to share: without WAL content the main file is
         # all there is, and immutable reads it as it stands. In the other modes immutable would only switch off the
         # locks and the check for a journal that must be rolled back.
@@ -135,17 +148,22 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _translate(path: Path, error: sqlite3.DatabaseError) -> SourceError:
     text = str(error)
+    what, hint = f"cannot be read: {text}", "Check the file and its folder's permissions."
     if "locked" in text or "busy" in text:
-        return SourceError(
-            f"The source {path} is locked by another process (waited {BUSY_SECONDS:.0f} s).",
-            hint="Stop the writer, or read a copy made with `sqlite3 SOURCE '.backup COPY'`.",
-        )
-    if "not a database" in text:
-        return SourceError(f"The source {path} is not a SQLite database, or is encrypted.", hint="Decrypt it first.")
-    if "malformed" in text:
-        return SourceError(
-            f"The source {path} is damaged: {text}.", hint="Run `sqlite3 SOURCE '.recover'` into a new file."
-        )
-    return SourceError(
-        f"The source {path} cannot be read: {text}.", hint="Check the file and its folder's permissions."
-    )
+        what = f"is locked by another process (waited {BUSY_SECONDS:.0f} s)"
+        hint = f"Stop the writer, or make and read {_BACKUP}."
+    elif "not a database" in text:
+        what, hint = "is not a SQLite database, or is encrypted", "Decrypt it first."
+    elif "image is malformed" in text:
+        missing = _missing_bytes(path)
+        what = f"is truncated: {missing}" if missing else f"is damaged: {text}"
+        hint = f"Make {_BACKUP}." if missing else "Run `sqlite3 SOURCE '.recover'` into a new file."
+    elif "readonly database" in text:
+        # A hot journal: the main file holds half a transaction until it is rolled back, which is its writer's to do.
+        what = "was left in the middle of a write: its -journal is not rolled back"
+        hint = "Let its writer open it, or copy both files and open the copy once with `sqlite3 COPY .tables`."
+    elif "no such" in text:
+        hint = "If its tables were changed since the plan, run `cowrie-assets plan --replace`."
+    elif "unable to open" in text:
+        hint = "Check its permissions; where a -wal lies beside it, copy both into a folder that can be written."
+    return SourceError(f"The source {path} {what}.", hint=hint)

@@ -17,7 +17,8 @@ from ..source.cells import Cells
 from ..source.reader import Batch
 from .store import Store, part
 
-ROWID = "__rowid__"
+ROWID = "\0rowid"
+"""The rowids' column: SQL text ends at a NUL, so that no column of a source can have this name."""
 COMPRESSION = "zstd"
 
 
@@ -103,7 +104,7 @@ def read_partition(store: Store, manifest: Manifest) -> Iterator[Batch]:
             try:
                 rows = pq.ParquetFile(file).read_row_group(piece.row_group)
             except (pa.ArrowException, OSError, IndexError) as error:
-                raise _damaged(piece, str(error)) from error
+                raise _damaged(piece, str(error).partition("\n")[0]) from error
         if rows.num_rows != piece.rows:
             raise _damaged(piece, f"{rows.num_rows:,} rows where the manifest counts {piece.rows:,}")
         yield to_batch(rows)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ from .digest import PartitionDigest
 from .files import COMPRESSION, Manifest, Piece, manifest_path, read_manifest, read_partition, to_table
 from .store import Store, part
 
-VERSION = 2
+VERSION = 3
 """Raised when staged files change their form: everything is staged again then."""
 CHUNK_BYTES = 32 << 20
 """Cells held before a chunk is written; a pass holds about three times this (batch, sorted copy, Parquet's pages)."""
@@ -68,17 +69,33 @@ def stage(
     inputs = {key: inputs_of(plan, state, table, key) for key in keys}
     folder = chunk_folder(table)
     files = {f"{folder}/{name}" for name in store.list(folder)}
+    replaced: set[str] = set()
     for key in keys:
-        manifest = None if force else read_manifest(store, table, key)
-        if manifest and manifest.inputs == inputs[key] and files.issuperset(p.file for p in manifest.pieces):
+        manifest = read_manifest(store, table, key)
+        named = {piece.file for piece in manifest.pieces} if manifest else set()
+        if manifest and not force and manifest.inputs == inputs[key] and named <= files:
             done[key] = (manifest, False)
+        else:
+            replaced |= named
     missing = [key for key in keys if key not in done]
     if missing:
         run = _Pass(plan, store, table, {key: inputs[key] for key in missing}, force)
         for key, manifest in run.run(source, progress).items():
             store.write_json(manifest_path(table, key), manifest.to_json())
             done[key] = (manifest, True)
+    if replaced:
+        _drop(store, table, replaced)
     return {key: done[key] for key in keys}
+
+
+def _drop(store: Store, table: str, files: set[str]) -> None:
+    """Delete those files of replaced partitions that no manifest of the table names any more."""
+    for name in store.list(f"staging/{part(table)}"):
+        if name.endswith(".json"):
+            content = store.read_json(f"staging/{part(table)}/{name}") or {}
+            files = files - {piece["file"] for piece in content.get("pieces", ())}
+    for file in files:
+        store.delete(file)
 
 
 def ranges_of(table: TablePlan, keys: Sequence[str], unchanged: bool) -> list[Range]:
@@ -122,7 +139,9 @@ class _Pass:
         self.pieces = {key: [] for key in self.inputs}
         self.digests = {key: PartitionDigest() for key in self.inputs}
         self.planned = self.plan.tables[self.table]
-        self.id = hashlib.sha256(repr(sorted(self.inputs.items())).encode()).hexdigest()[:12]
+        # A forced pass has files of its own: those that complete manifests name are not written over.
+        asked = repr(sorted(self.inputs.items())) + (uuid.uuid4().hex if self.force else "")
+        self.id = hashlib.sha256(asked.encode()).hexdigest()[:12]
         names = key_names(self.planned, self.plan.windows)
         self.names = {index: key for index, key in names.items() if key in self.inputs}
         unknown = set(self.inputs) - set(names.values())
@@ -196,9 +215,11 @@ class _Pass:
     def _write(self, chunk: Chunk, number: int, after: int | None) -> int:
         batch, places = chunk
         last = int(batch.rowids[len(batch) - 1].as_py())
-        order = np.argsort(places, kind="stable")
-        ordered = batch.take(pa.array(order))
-        values, starts, counts = np.unique(places[order], return_index=True, return_counts=True)
+        ordered = batch
+        if (np.diff(places) < 0).any():
+            order = np.argsort(places, kind="stable")
+            ordered, places = batch.take(pa.array(order)), places[order]
+        values, starts, counts = np.unique(places, return_index=True, return_counts=True)
         groups = {self.names[int(v)]: (i, int(c)) for i, (v, c) in enumerate(zip(values, counts, strict=True))}
         table = to_table(ordered)
         footer = {b"chunk": json.dumps({"after_rowid": after, "last_rowid": last, "partitions": groups}).encode()}
@@ -212,8 +233,7 @@ class _Pass:
             for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
                 writer.write_table(table.slice(start, count), row_group_size=count)
         for (key, (group, rows)), start in zip(groups.items(), starts.tolist(), strict=True):
-            rows_of = pa.array(np.arange(start, start + rows))
-            self._add(Piece(path, group, rows), key, ordered.take(rows_of))
+            self._add(Piece(path, group, rows), key, ordered.slice(start, rows))
         return last
 
 

@@ -5,6 +5,7 @@ Belongs here: paths, whole-or-not-at-all writing. Not here: what the files hold.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -20,11 +21,18 @@ import pyarrow.fs as pafs
 from ..db.url import mask
 from ..errors import StagingError
 
+MAX_PART = 150
+"""Longest component that is kept as it is: file systems take 255 bytes, and suffixes follow."""
+
 
 def part(name: str) -> str:
-    """A table or partition name as one path component that cannot leave its folder."""
+    """A table or partition name as one path component that cannot leave its folder; no two names share one."""
     safe = quote(name, safe="")
-    return safe.replace(".", "%2E") if safe.startswith(".") else safe
+    if safe.startswith("."):
+        safe = safe.replace(".", "%2E")
+    if len(safe) > MAX_PART:
+        return f"{safe[: MAX_PART - 64]}%{hashlib.sha256(name.encode()).hexdigest()}"
+    return safe or "%"
 
 
 class Store:
@@ -37,10 +45,10 @@ class Store:
             if "://" in url:
                 self.fs, self.root = pafs.FileSystem.from_uri(url)
             else:
-                self.fs, self.root = pafs.LocalFileSystem(), str(Path(url).absolute())
-        except (pa.ArrowException, OSError, ValueError) as error:
+                self.fs, self.root = pafs.LocalFileSystem(), str(Path(url).expanduser().absolute())
+        except (pa.ArrowException, OSError, ValueError, RuntimeError) as error:
             raise StagingError(
-                f"Staging {mask(url)!r} cannot be opened: {error}.",
+                f"Staging {mask(url)!r} cannot be opened: {mask(str(error))}.",
                 hint="Set COWRIE_STAGING_URL to a folder or s3:// URL.",
             ) from error
         self.root = self.root.rstrip("/")
@@ -50,16 +58,28 @@ class Store:
         """Whether the files lie on this machine."""
         return isinstance(self.fs, pafs.LocalFileSystem)
 
+    def _info(self, what: Any) -> Any:
+        try:
+            return self.fs.get_file_info(what)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: OSError) -> StagingError:
+        return StagingError(
+            f"Staging {mask(self.url)!r} cannot be used: {mask(str(error))}.",
+            hint="Check that it is reachable and writable, then start again: what is staged is kept.",
+        )
+
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}"
 
     def exists(self, path: str) -> bool:
         """Whether the file is there."""
-        return bool(self.fs.get_file_info(self._full(path)).type == pafs.FileType.File)
+        return bool(self._info(self._full(path)).type == pafs.FileType.File)
 
     def list(self, folder: str) -> list[str]:
         """Names of the files in a folder, sorted; empty where there is no such folder."""
-        infos = self.fs.get_file_info(pafs.FileSelector(self._full(folder), allow_not_found=True))
+        infos = self._info(pafs.FileSelector(self._full(folder), allow_not_found=True))
         return sorted(i.base_name for i in infos if i.type == pafs.FileType.File)
 
     def open(self, path: str) -> pa.NativeFile:
@@ -114,15 +134,18 @@ class Store:
     def delete(self, path: str) -> None:
         """Delete a file or a folder with all in it; nothing happens where it is missing."""
         full = self._full(path) if path else self.root
-        kind = self.fs.get_file_info(full).type
-        if kind == pafs.FileType.Directory:
-            self.fs.delete_dir(full)
-        elif kind == pafs.FileType.File:
-            self.fs.delete_file(full)
+        kind = self._info(full).type
+        try:
+            if kind == pafs.FileType.Directory:
+                self.fs.delete_dir(full)
+            elif kind == pafs.FileType.File:
+                self.fs.delete_file(full)
+        except OSError as error:
+            raise self._failed(error) from error
 
     def size(self) -> int:
         """Bytes of all files."""
-        infos = self.fs.get_file_info(pafs.FileSelector(self.root, recursive=True, allow_not_found=True))
+        infos = self._info(pafs.FileSelector(self.root, recursive=True, allow_not_found=True))
         return sum(i.size for i in infos if i.type == pafs.FileType.File)
 
 
