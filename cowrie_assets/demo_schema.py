@@ -248,12 +248,12 @@ INSERT INTO ingest_cursors
 SELECT source, source_inode, max(source_offset), ingest_at, ingest_id, '{"generation": 0, "first_hash": null}'
 FROM raw_events WHERE id > (SELECT max(id) * 9 / 10 FROM raw_events) GROUP BY source
 ORDER BY ingest_at DESC, source LIMIT 5"""
-_BACKUP = f"CREATE TABLE {BACKUP_TABLE} AS SELECT * FROM dead_letter_events ORDER BY id LIMIT 400"  # noqa: S608
+_BACKUP = f"CREATE TABLE {BACKUP_TABLE} AS SELECT * FROM dead_letter_events ORDER BY id LIMIT 400"
 
 
 def derived_rows(schema: int) -> list[str]:
     """Statements for the tables that follow from raw_events and dead_letter_events, and the version."""
-    version = f"INSERT INTO schema_state VALUES ('schema_version', '{schema:d}')"  # noqa: S608 - a number
+    version = f"INSERT INTO schema_state VALUES ('schema_version', '{schema:d}')"
     return [_SUMMARIES, _COMMANDS, *([_FETCHED] if schema >= 4 else []), _CURSORS, version, _BACKUP]
 
 
@@ -324,20 +324,20 @@ def damage(db: sqlite3.Connection, rng: random.Random, count: int) -> None:
     quiet = "SELECT rowid FROM session_summaries WHERE command_count = 0 AND file_downloads = 0"
     rows: dict[str, range | list[int]] = {"session_summaries": [rowid for (rowid,) in db.execute(quiet)]}
     for table in ("dead_letter_events", "raw_events"):
-        rows[table] = range(1, 1 + db.execute(f"SELECT max(id) FROM {table}").fetchone()[0])  # noqa: S608
+        rows[table] = range(1, 1 + db.execute(f"SELECT max(id) FROM {table}").fetchone()[0])
     chosen = {
         table: iter(rng.sample(rowids, count * sum(at == table for at, _ in DEFECTS.values())))
         for table, rowids in rows.items()
     }
     for table, change in DEFECTS.values():
-        update = f"UPDATE {table} SET {change} WHERE rowid = ?"  # noqa: S608 - constants
+        update = f"UPDATE {table} SET {change} WHERE rowid = ?"
         db.executemany(update, [(next(chosen[table]),) for _ in range(count)])
 
 
 def count_rows(db: sqlite3.Connection) -> dict[str, int]:
     """Number of rows by table, for all tables in the order of their making."""
     names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()
-    return {name: db.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in names}  # noqa: S608
+    return {name: db.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in names}
 
 
 def stamp(db: sqlite3.Connection, mark: int) -> None:

@@ -11,13 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .catalog import OTHER_TABLES, TABLES, UNDATED
+from .catalog import OTHER_TABLES, UNDATED
 from .cleaning.partition import CleanedManifest, clean_partition
 from .errors import PlanError
 from .loading.connection import connect, database_url, migration_lock
 from .loading.finish import Finished, finish
+from .loading.ledger import pinned
 from .loading.load import Loaded, load_partition
-from .loading.target import Prepared, prepare_target
+from .loading.target import Prepared, check_pinned, prepare_target
 from .planning.identity import compare_samples
 from .planning.plan import Plan, check_settings
 from .planning.scan import make_plan
@@ -211,6 +212,7 @@ class Pipeline:
         """Prove the row equation of partitions; verdicts go to the ledger."""
         source = self.checked_source()
         with self.connect() as connection:
+            check_pinned(pinned(connection), self.plan)
             return validate_counts(connection, self.plan, source, table, keys, self._plain("validation"))
 
     def totals(self) -> list[TableTotal]:
@@ -229,8 +231,3 @@ class Pipeline:
     def _rows(self, name: str, table: str, key: str) -> Callable[[int], None]:
         expected = self.plan.tables[table].slice(key).rows
         return lambda rows: self.progress(name, table, rows, expected)
-
-
-def known_tables() -> tuple[str, ...]:
-    """The dated tables, whether the source has them or not: the units Dagster shows."""
-    return tuple(name for name, table in TABLES.items() if table.dated_by)

@@ -137,6 +137,22 @@ def test_days_select_whole_partitions_and_finish_waits(run: Run, small: Path, pg
     assert json.loads(run("status", "--target", url, "--json").out)["verdict"] == "PASS"
 
 
+def test_a_wrong_total_is_exit_1_though_every_partition_passes(run: Run, small: Path, pg_url: str) -> None:
+    with psycopg.connect(pg_url) as connection:
+        info = connection.info
+        url = f"postgresql://{info.user}@/{info.dbname}?host={info.host}&port={info.port}"
+    at = ("migrate", "--source", str(small), "--target", url)
+    assert run(*at).code == 0
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO cowrie_migration.partitions (table_name, partition_key, source_rows, loaded_at, verdict)"
+            " VALUES ('raw_events', 'doubled', 5, now(), 'PASS')"
+        )
+    ended = run(*at)
+    assert ended.code == 1
+    assert "partitions_sum_to_table" in ended.err
+
+
 def test_inspect_and_plan_need_no_target(run: Run, small: Path) -> None:
     shown = run("inspect", "--source", str(small))
     assert shown.code == 0

@@ -265,3 +265,19 @@ def test_the_ledger_is_json_that_reads_back(pg_url: str, tmp_path: Path) -> None
     migrate(line)
     ((content,),) = query(pg_url, "SELECT plan FROM cowrie_migration.plan")
     assert json.loads(json.dumps(content)) == json.loads(json.dumps(line.plan.to_json()))
+
+
+def test_a_large_cell_that_only_postgresql_refuses_lies_in_parts_too(
+    pg_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning_table, "LARGE_CELL", 1_000)
+    text = "rm " + "x" * 3_000
+    line = pipeline_for(commands(tmp_path / "s", "ls", text), pg_url, tmp_path)
+    line.prepare()
+    query(pg_url, "ALTER TABLE command_stats ADD CHECK (command_normalized NOT LIKE 'rm%')")
+    migrate(line)
+    assert query(pg_url, "SELECT source_rowid, column_name, bytes FROM cowrie_migration.large_cells") == [
+        (2, "command_normalized", text.encode())
+    ]
+    ((original,),) = query(pg_url, "SELECT original -> 'command_normalized' FROM cowrie_migration.quarantine")
+    assert original == {"type": "text", "value": None, "large": True}

@@ -319,6 +319,16 @@ def test_another_grain_or_source_is_refused_with_the_command(
         other_source.prepare()
 
 
+def test_another_migrations_target_is_not_judged(
+    migrated: Pipeline, real_v3: Path, pg_url: str, tmp_path: Path
+) -> None:
+    assert {v.verdict for v in verdicts(migrated)} == {Verdict.PASS}
+    before = contents(pg_url)
+    with pytest.raises(PlanError, match="another plan"):
+        verdicts(pipeline_for(real_v3, pg_url, tmp_path / "other", grain=Grain.WEEK))
+    assert contents(pg_url) == before
+
+
 def test_rows_of_others_are_refused_unless_append(real_v3: Path, pg_url: str, tmp_path: Path) -> None:
     line = pipeline_for(real_v3, pg_url, tmp_path)
     line.prepare()

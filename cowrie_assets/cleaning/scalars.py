@@ -5,6 +5,8 @@ Belongs here: the kernels of scalar columns. Not here: what becomes of a refused
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -87,4 +89,12 @@ def instant_texts(values: pa.TimestampArray) -> list[str]:
     return [f"{text.rstrip('0').rstrip('.') if '.' in text else text}+00" for text in texts]
 
 
-EMPTY_INSTANT = pa.scalar(None, INSTANT)
+def postgres_text(value: object) -> str | None:
+    """A cleaned value as PostgreSQL's own cast to text prints it; None for NULL."""
+    if isinstance(value, datetime):
+        return instant_texts(pa.array([value], INSTANT))[0]
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if value is None or isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -9,7 +9,6 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -238,7 +237,10 @@ class _Run:
         return Cleaned(rowids, columns, repairs, quarantine, derived, differing)
 
     def _target_key(self, row: int) -> str | None:
-        parts = [_key_text(self.values[n], row) if n in self.values else None for n in self.cleaner.table.key]
+        parts = [
+            scalars.postgres_text(self.values[n][row].as_py()) if n in self.values else None
+            for n in self.cleaner.table.key
+        ]
         if not parts or None in parts:
             return None
         return parts[0] if len(parts) == 1 else json.dumps(parts, ensure_ascii=False)
@@ -257,29 +259,24 @@ class _Run:
 
     def _quarantine_row(self, row: int, rowid: int) -> QuarantineRow:
         rule, detail = self.lost[row]
-        cells: dict[str, dict[str, object]] = {}
-        large, held = [], 0
-        for name, column in self.batch.columns.items():
-            storage, value = column.value(row)
-            size = len(value) if isinstance(value, bytes) else 0
-            if isinstance(value, bytes) and (size > LARGE_CELL or held + size > LARGE_ROW):
-                cells[name] = {"type": storage.label, "value": None, "large": True}
-                large.append((name, value))
-            else:
-                cells[name] = {"type": storage.label, "value": stored_text(value)}
-                held += size
-        detail = detail.replace("\x00", "\\x00")
-        return QuarantineRow(rowid, rule, detail, json.dumps(cells), self._target_key(row), tuple(large))
+        return set_aside(self.batch, row, rowid, rule, detail, self._target_key(row))
 
 
-def _key_text(values: pa.Array, row: int) -> str | None:
-    """A part of a key as PostgreSQL prints it."""
-    value = values[row].as_py()
-    if isinstance(value, datetime):
-        return scalars.instant_text(values, row)
-    if isinstance(value, bytes):
-        return f"\\x{value.hex()}"
-    return value if value is None or isinstance(value, str) else str(value).lower()
+def set_aside(batch: Batch, row: int, rowid: int, rule: str, detail: str, target_key: str | None) -> QuarantineRow:
+    """A row's place in the quarantine: every stored cell, those too large for jsonb apart."""
+    cells: dict[str, dict[str, object]] = {}
+    large, held = [], 0
+    for name, column in batch.columns.items():
+        storage, value = column.value(row)
+        size = len(value) if isinstance(value, bytes) else 0
+        if isinstance(value, bytes) and (size > LARGE_CELL or held + size > LARGE_ROW):
+            cells[name] = {"type": storage.label, "value": None, "large": True}
+            large.append((name, value))
+        else:
+            cells[name] = {"type": storage.label, "value": stored_text(value)}
+            held += size
+    detail = detail.replace("\x00", "\\x00")
+    return QuarantineRow(rowid, rule, detail, json.dumps(cells), target_key, tuple(large))
 
 
 def stored_text(value: Value) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..catalog import TABLES, UNDATED
+from ..catalog import UNDATED
 from ..pipeline import Pipeline
 from ..planning.plan import Plan
 from ..reporting.text import inert
@@ -98,7 +98,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
         "grain": plan.windows.grain.value,
         "windows": list(plan.windows.keys),
         "tables": {
-            n: {"rows": t.rows, "high_water": t.high_water, "undated": t.slice(UNDATED).rows, "known": n in TABLES}
+            n: {"rows": t.rows, "high_water": t.high_water, "undated": t.slice(UNDATED).rows, "known": t.target.known}
             for n, t in plan.tables.items()
         },
         "not_migrated": [list(pair) for pair in plan.not_migrated],
@@ -113,7 +113,7 @@ def _print_plan(plan: Plan) -> None:
     for name in (*plan.dated, *plan.others):
         table = plan.tables[name]
         filled = sum(key in windows.keys for key in table.slices)
-        what = "by date" if table.dated else ("whole" if name in TABLES else "whole; no table the catalog knows")
+        what = "by date" if table.dated else ("whole" if table.target.known else "whole; no table the catalog knows")
         rows.append((name, table.rows, filled, table.slice(UNDATED).rows, len(table.losers), what))
     print_table(("table", "rows", "windows with rows", "undated", "duplicates", "migrated"), rows)
     for kind, name in plan.not_migrated:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +25,9 @@ from .inspect import STAGING_SHARE, TARGET_SHARE, free_space
 from .options import Day, database_options, json_option, settings_from
 from .output import StageBars, gigabytes, print_json, print_table
 from .summary import print_summary, read_summary
+
+if TYPE_CHECKING:
+    from ..defs.run import RunResult
 
 
 @click.command()
@@ -106,12 +112,7 @@ def run(
     from ..defs.run import Selection, run_migration, selected_keys
 
     pipeline = Pipeline(settings)
-    bars = StageBars({})
-    if not as_json and pipeline.stored_plan() is None:
-        with bars.shown():
-            pipeline.progress = bars
-            plan = pipeline.plan
-    else:
+    with _watched(pipeline, {}, quiet=as_json or pipeline.stored_plan() is not None):
         plan = pipeline.plan
     pipeline.checked_source()
     unknown = sorted(set(tables) - set(plan.tables))
@@ -124,42 +125,53 @@ def run(
     if not whole and not selected_keys(pipeline, tables):
         raise PlanError("--from and --to select windows; none of the chosen tables is dated.", hint="Leave them out.")
     selection = Selection(tables, keys, whole, force, finish_anyway, ("staging", "quality") if dry_run else STAGES)
-    bars = StageBars(dict.fromkeys(selection.stages, _rows(pipeline, selection.tables, keys, whole)))
+    totals = dict.fromkeys(selection.stages, _rows(pipeline, selection.tables, keys, whole))
     check_space(pipeline)
     started = time.monotonic()
     if dry_run:
-        pipeline.progress = bars if not as_json else pipeline.progress
-        with bars.shown():
-            result = run_migration(pipeline, selection)
-        if not result.success:
-            raise LoadError(result.error or "The dry run failed.", hint="Start it again: what is complete is kept.")
+        with _watched(pipeline, totals, quiet=as_json):
+            _succeeded(run_migration(pipeline, selection))
         _print_dry_run(pipeline, as_json)
         return
     with pipeline.locked(wait=0):
         pipeline.prepare()
-        if not as_json:
-            pipeline.progress = bars
-            with bars.shown():
-                result = run_migration(pipeline, selection)
-        else:
-            result = run_migration(pipeline, selection)
+        with _watched(pipeline, totals, quiet=as_json):
+            result = _succeeded(run_migration(pipeline, selection))
         with pipeline.connect() as connection:
             summary = read_summary(connection)
-    if not result.success:
-        raise LoadError(result.error or "The run failed.", hint="Start it again: what is complete is kept.")
     if as_json:
         print_json(summary.as_json() | {"run_id": result.run_id, "failed_checks": list(result.failed_checks)})
     else:
         click.echo("")
         print_summary(summary)
         click.echo(f"Took {time.monotonic() - started:.0f} s.")
-    if summary.overall.verdict is Verdict.FAIL:
-        raise DifferenceError("Source and target differ.", hint="See cowrie-assets verify and the report.")
+    if summary.overall.verdict is Verdict.FAIL or result.failed_checks:
+        found = f" ({', '.join(result.failed_checks)})" if result.failed_checks else ""
+        raise DifferenceError(f"Source and target differ{found}.", hint="See cowrie-assets verify and the report.")
     if max_quarantine is not None and summary.set_aside > max_quarantine:
         raise DifferenceError(
             f"{summary.set_aside:,} rows were set aside, more than --max-quarantine {max_quarantine:,} allows.",
             hint="See cowrie-assets quarantine.",
         )
+
+
+@contextmanager
+def _watched(pipeline: Pipeline, totals: Mapping[str, int], *, quiet: bool) -> Iterator[None]:
+    """Show a bar a stage while the block runs, unless a script reads the output."""
+    if quiet:
+        yield
+        return
+    bars = StageBars(totals)
+    pipeline.progress = bars
+    with bars.shown():
+        yield
+
+
+def _succeeded(result: RunResult) -> RunResult:
+    """The run's result; LoadError with the first failed step's message where it failed."""
+    if not result.success:
+        raise LoadError(result.error or "The run failed.", hint="Start it again: what is complete is kept.")
+    return result
 
 
 def _rows(pipeline: Pipeline, tables: tuple[str, ...], keys: tuple[str, ...], whole: bool) -> int:

@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from ..catalog import DATED
 from ..errors import CowrieError
-from ..pipeline import Pipeline, known_tables
+from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
 from .partitions import CRON, newest_closed, partitions_of, provisional_windows
 from .stages import stage_assets
@@ -44,13 +45,7 @@ def build_defs(
     make = pipeline or (lambda: Pipeline(settings))
     window = dg.define_asset_job(
         WINDOW_JOB,
-        selection=dg.AssetSelection.assets(
-            *(
-                dg.AssetKey([s, t])
-                for s in ("staging", "quality", "cleaned", "postgres", "validation")
-                for t in known_tables()
-            )
-        ),
+        selection=dg.AssetSelection.assets(*(dg.AssetKey([stage, table]) for stage in STAGES for table in DATED)),
         description="Every stage of all dated tables for one window.",
     )
 

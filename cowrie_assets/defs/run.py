@@ -100,8 +100,11 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> str | None:
 
 
 def _failed_checks(result: dg.ExecuteInProcessResult) -> tuple[str, ...]:
+    """The checks that found a difference; a warning is none."""
     return tuple(
-        f"{e.asset_key.to_user_string()}: {e.check_name}" for e in result.get_asset_check_evaluations() if not e.passed
+        f"{e.asset_key.to_user_string()}: {e.check_name}"
+        for e in result.get_asset_check_evaluations()
+        if not e.passed and e.severity is dg.AssetCheckSeverity.ERROR
     )
 
 

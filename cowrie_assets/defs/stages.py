@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from ..catalog import OTHER_TABLES, UNDATED
+from ..catalog import DATED, OTHER_TABLES, UNDATED
 from ..errors import CowrieError
-from ..pipeline import STAGES, Pipeline, known_tables
+from ..pipeline import STAGES, Pipeline
 
 ROW_EQUATION = "row_equation"
 PLACEABLE = "every_row_placeable"
@@ -134,7 +134,7 @@ CHECKS = {
 
 def stage_assets(pipeline: Callable[[], Pipeline], windows: dg.PartitionsDefinition[str]) -> list[dg.AssetsDefinition]:
     """The assets `[stage, table]` of all stages and units."""
-    units = [*known_tables(), UNDATED, OTHER_TABLES]
+    units = [*DATED, UNDATED, OTHER_TABLES]
     return [_asset(stage, unit, pipeline, windows) for stage in STAGES for unit in units]
 
 
@@ -142,7 +142,7 @@ def _asset(
     stage: str, unit: str, pipeline: Callable[[], Pipeline], windows: dg.PartitionsDefinition[str]
 ) -> dg.AssetsDefinition:
     key = dg.AssetKey([stage, unit])
-    partitioned = unit in known_tables()
+    partitioned = unit in DATED
     deps = [dg.AssetKey([UPSTREAM[stage], unit])] if stage in UPSTREAM else []
     if stage == "postgres":
         deps.append(dg.AssetKey(["target", "schema"]))

@@ -9,9 +9,9 @@ from typing import Any
 
 import dagster as dg
 
-from ..catalog import OTHER_TABLES, UNDATED
+from ..catalog import DATED, OTHER_TABLES, UNDATED
 from ..errors import CowrieError
-from ..pipeline import Pipeline, known_tables
+from ..pipeline import Pipeline
 from ..reporting.migration import write_report
 
 SCHEMA, FINISH = dg.AssetKey(["target", "schema"]), dg.AssetKey(["target", "finish"])
@@ -36,7 +36,7 @@ def failures() -> Iterator[None]:
 
 
 def _units(stage: str) -> list[dg.AssetKey]:
-    return [dg.AssetKey([stage, unit]) for unit in (*known_tables(), UNDATED, OTHER_TABLES)]
+    return [dg.AssetKey([stage, unit]) for unit in (*DATED, UNDATED, OTHER_TABLES)]
 
 
 def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..cleaning.partition import CleanedManifest, read_rows
+from ..cleaning.table import QuarantineRow
 from ..errors import PlanError
 from ..planning.plan import Plan
 from ..source.reader import Range
@@ -151,7 +152,7 @@ def forget(connection: Connection, table: str, key: str) -> None:
     """Delete a partition's ledger rows before it is loaded again."""
     for name in ("repairs", "quarantine", "derivations", "large_cells"):
         connection.execute(
-            f"DELETE FROM cowrie_migration.{name} WHERE table_name = %s AND partition_key = %s".encode(),  # noqa: S608
+            f"DELETE FROM cowrie_migration.{name} WHERE table_name = %s AND partition_key = %s".encode(),
             (table, key),
         )
 
@@ -170,28 +171,25 @@ def write_details(
         skip: rowids that PostgreSQL refused: their repairs are no repairs.
     """
     table, key = manifest.table, manifest.partition
-    with connection.cursor() as cursor:
-        with cursor.copy(
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(
             "COPY cowrie_migration.repairs (table_name, source_rowid, column_name, rule, original, original_type,"
             " replacement, target_key, partition_key, run_id) FROM STDIN"
-        ) as copy:
-            for rows in read_rows(store, manifest, "repairs"):
-                for r in rows.to_pylist():
-                    if r["rowid"] not in skip:
-                        rowid = r["rowid"] if rowids else None
-                        cells = (r["column"], r["rule"], r["original"], r["original_type"], r["replacement"])
-                        copy.write_row((table, rowid, *cells, r["target_key"], key, run_id))
-        large: list[tuple[int, str, bytes]] = []
-        for rows in read_rows(store, manifest, "quarantine"):
-            listed = rows.to_pylist()
-            set_aside(connection, table, key, run_id, [(r["rowid"] if rowids else None, *_reason(r)) for r in listed])
-            large += [(r["rowid"], cell["column"], cell["bytes"]) for r in listed for cell in r["large"]]
-        for rowid, column, content in large:
-            for number, start in enumerate(range(0, len(content), LARGE_PART)):
-                cursor.execute(
-                    "INSERT INTO cowrie_migration.large_cells VALUES (%s, %s, %s, %s, %b, %s)",
-                    (table, rowid if rowids else None, column, number, content[start : start + LARGE_PART], key),
-                )
+        ) as copy,
+    ):
+        for rows in read_rows(store, manifest, "repairs"):
+            for r in rows.to_pylist():
+                if r["rowid"] not in skip:
+                    rowid = r["rowid"] if rowids else None
+                    cells = (r["column"], r["rule"], r["original"], r["original_type"], r["replacement"])
+                    copy.write_row((table, rowid, *cells, r["target_key"], key, run_id))
+    for rows in read_rows(store, manifest, "quarantine"):
+        listed = [
+            QuarantineRow(**{**r, "large": tuple((c["column"], c["bytes"]) for c in r["large"])})
+            for r in rows.to_pylist()
+        ]
+        set_aside(connection, table, key, run_id, listed, rowids=rowids)
     for column, ranges in manifest.derived.items():
         connection.execute(
             "INSERT INTO cowrie_migration.derivations"
@@ -201,27 +199,26 @@ def write_details(
         )
 
 
-def _reason(row: dict[str, Any]) -> tuple[str, str, str, str | None]:
-    return row["rule"], row["detail"], row["original"], row["target_key"]
-
-
 def set_aside(
-    connection: Connection,
-    table: str,
-    key: str,
-    run_id: str,
-    rows: Sequence[tuple[int | None, str, str, str, str | None]],
+    connection: Connection, table: str, key: str, run_id: str, rows: Sequence[QuarantineRow], *, rowids: bool
 ) -> None:
-    """COPY rows of (rowid, rule, detail, original, target_key) into the quarantine."""
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(
+    """COPY rows into the quarantine, and their large cells in parts; without `rowids` source_rowid is NULL."""
+    with connection.cursor() as cursor:
+        with cursor.copy(
             "COPY cowrie_migration.quarantine (table_name, source_rowid, rule, detail, original, target_key,"
             " partition_key, run_id) FROM STDIN"
-        ) as copy,
-    ):
+        ) as copy:
+            for row in rows:
+                rowid = row.rowid if rowids else None
+                copy.write_row((table, rowid, row.rule, row.detail, row.original, row.target_key, key, run_id))
         for row in rows:
-            copy.write_row((table, *row, key, run_id))
+            for column, content in row.large:
+                for number, start in enumerate(range(0, len(content), LARGE_PART)):
+                    part = content[start : start + LARGE_PART]
+                    cursor.execute(
+                        "INSERT INTO cowrie_migration.large_cells VALUES (%s, %s, %s, %s, %b, %s)",
+                        (table, row.rowid if rowids else None, column, number, part, key),
+                    )
 
 
 def summary(connection: Connection) -> list[dict[str, Any]]:

@@ -6,11 +6,9 @@ Belongs here: that transaction. Not here: COPY itself (`copy.py`) or the ledger'
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +17,10 @@ import pyarrow.compute as pc
 
 from ..catalog import Index, Table, Type
 from ..cleaning.partition import CleanedManifest, extend_ranges, read_cleaned, read_rows
-from ..cleaning.scalars import instant_text
-from ..cleaning.table import stored_text
+from ..cleaning.scalars import postgres_text
+from ..cleaning.table import set_aside
 from ..errors import LoadError, StagingError
 from ..planning.plan import Plan, TablePlan
-from ..source.instants import INSTANT
 from ..source.reader import Range
 from ..staging.files import ROWID, read_partition, require_manifest
 from ..staging.store import Store
@@ -227,25 +224,17 @@ class _Load:
         return result
 
     def _set_aside(self, refused: list[Refused], rowids: bool) -> None:
-        by_row = {r.rowid: r for r in refused}
+        reasons = {r.rowid: r for r in refused}
         staged = require_manifest(self.store, self.cleaned.table, self.cleaned.partition)
-        rows = []
         for batch in read_partition(self.store, staged):
-            for row, rowid in enumerate(batch.rowids.to_pylist()):
-                if rowid in by_row:
-                    cells = {n: c.value(row) for n, c in batch.columns.items()}
-                    original = {n: {"type": s.label, "value": stored_text(v)} for n, (s, v) in cells.items()}
-                    reason = by_row[rowid]
-                    rows.append(
-                        (
-                            rowid if rowids else None,
-                            f"postgres.{reason.sqlstate}",
-                            reason.message.replace("\x00", "\\x00"),
-                            json.dumps(original),
-                            None,
-                        )
-                    )
-        ledger.set_aside(self.connection, self.cleaned.table, self.cleaned.partition, self.run_id, rows)
+            rows = [
+                set_aside(batch, row, rowid, f"postgres.{reasons[rowid].sqlstate}", reasons[rowid].message, None)
+                for row, rowid in enumerate(batch.rowids.to_pylist())
+                if rowid in reasons
+            ]
+            ledger.set_aside(
+                self.connection, self.cleaned.table, self.cleaned.partition, self.run_id, rows, rowids=rowids
+            )
 
 
 def remove_rows(
@@ -281,18 +270,11 @@ def _all_indexes(table: Table) -> list[Index]:
 
 def key_text(parts: Sequence[object]) -> str:
     """A key that is no single integer, as the ledger keeps it for a later replacement: text, or a digest of several."""
-    texts = [_postgres_text(p) for p in parts]
+    texts = [postgres_text(p) or "" for p in parts]
     if len(texts) == 1:
         return texts[0]
     joined = "\x1f".join(f"{len(text)}:{text}" for text in texts)
     return hashlib.md5(joined.encode(), usedforsecurity=False).hexdigest()
-
-
-def _postgres_text(value: object) -> str:
-    """A key part as PostgreSQL's own cast to text prints it."""
-    if isinstance(value, datetime):
-        return instant_text(pa.array([value], INSTANT), 0)
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _key_sql(table: Table) -> str:

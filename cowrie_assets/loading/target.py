@@ -161,7 +161,7 @@ def _check_shape(connection: Connection, table: Table) -> None:
 
 def _check_foreign_rows(connection: Connection, names: list[str]) -> None:
     for name in names:
-        if _one(connection, f"SELECT EXISTS (SELECT FROM {quoted(name)})"):  # noqa: S608 - quoted
+        if _one(connection, f"SELECT EXISTS (SELECT FROM {quoted(name)})"):
             raise TargetError(
                 f"The target's table {name} already holds rows that this migration did not load.",
                 hint="Use an empty database, or --append to add to them.",

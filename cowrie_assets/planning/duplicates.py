@@ -94,7 +94,7 @@ class KeyWatch:
             if self.target.column(column).type is not Type.TEXT or self.target.column(column) in self.known:
                 continue
             sql = (
-                f"SELECT {self.source.rowid}, {names} FROM {quoted(self.source.name)}"  # noqa: S608 - quoted
+                f"SELECT {self.source.rowid}, {names} FROM {quoted(self.source.name)}"
                 f" WHERE typeof({quoted(column)}) IN ('integer', 'real') AND {self.source.rowid} <= ?"
             )
             for rowid, *cells in connection.execute(sql, (2**63 - 1 if high is None else high,)):
@@ -126,7 +126,7 @@ class KeyWatch:
         rowid, table = self.source.rowid, quoted(self.source.name)
         limit = 2**63 - 1 if high is None else high
         sql = (
-            f"SELECT r, w FROM (SELECT {rowid} AS r, min({rowid}) OVER (PARTITION BY {names}) AS w FROM {table} "  # noqa: S608
+            f"SELECT r, w FROM (SELECT {rowid} AS r, min({rowid}) OVER (PARTITION BY {names}) AS w FROM {table} "
             f"WHERE {filled} AND {rowid} <= ?) WHERE r <> w ORDER BY w, r"
         )
         for first, rows in groupby(connection.execute(sql, (limit,)), key=lambda row: row[1]):

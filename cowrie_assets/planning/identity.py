@@ -37,7 +37,7 @@ def take_samples(connection: sqlite3.Connection, table: SourceTable) -> dict[int
         return {}
     low, high = connection.execute(
         f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)}"
-    ).fetchone()  # noqa: S608
+    ).fetchone()
     if low is None:
         return {}
     step = max(1, (high - low) // (SAMPLES - 1))
@@ -53,7 +53,7 @@ def take_samples(connection: sqlite3.Connection, table: SourceTable) -> dict[int
 def _row(connection: sqlite3.Connection, table: SourceTable, rowid: int, compare: str) -> tuple[int, str] | None:
     columns = ", ".join(f"t.{name}" for name in (table.rowid, *map(quoted, identity_columns(table))))
     row = connection.execute(
-        f"SELECT {columns} FROM {quoted(table.name)} AS t WHERE t.{table.rowid} {compare} ?"  # noqa: S608
+        f"SELECT {columns} FROM {quoted(table.name)} AS t WHERE t.{table.rowid} {compare} ?"
         f" ORDER BY t.{table.rowid}{' DESC' if compare == '<=' else ''} LIMIT 1",
         (rowid,),
     ).fetchone()

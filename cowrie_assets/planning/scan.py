@@ -205,7 +205,7 @@ def _read(connection: sqlite3.Connection, table: SourceTable, columns: list[str]
 def _bounds(connection: sqlite3.Connection, table: SourceTable) -> tuple[int | None, int | None]:
     if table.rowid is None:
         return None, None
-    sql = f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)}"  # noqa: S608 - quoted
+    sql = f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)}"
     low, high = connection.execute(sql).fetchone()
     return low, high
 

@@ -79,11 +79,11 @@ def read_table(
     chosen = "".join(f", t.{quoted(n)}" for n in names)
     if table.rowid is None:
         # In the order of the table's own b-tree, whichever columns are chosen: an index over them could give another.
-        sql = f"SELECT 0{chosen} FROM {quoted(table.name)} AS t NOT INDEXED"  # noqa: S608 - quoted identifiers
+        sql = f"SELECT 0{chosen} FROM {quoted(table.name)} AS t NOT INDEXED"
         yield from _numbered(_stream(connection.execute(sql), names), list(ranges))
         return
     rowid = f"t.{table.rowid}"
-    sql = f"SELECT {rowid}{chosen} FROM {quoted(table.name)} AS t WHERE {rowid} BETWEEN ? AND ? ORDER BY {rowid}"  # noqa: S608
+    sql = f"SELECT {rowid}{chosen} FROM {quoted(table.name)} AS t WHERE {rowid} BETWEEN ? AND ? ORDER BY {rowid}"
     for low, high in ranges:
         yield from _stream(connection.execute(sql, (low, high)), names)
 
