@@ -29,7 +29,9 @@ from .source.sqlite import read_only, source_state
 from .staging.files import Manifest
 from .staging.stage import stage
 from .staging.store import Store
-from .validation.counts import PartitionCount, TableTotal, check_totals, validate_counts
+from .validation.totals import check_totals
+from .validation.validate import validate
+from .validation.verdicts import PartitionProof, Proof, TableTotal
 
 if TYPE_CHECKING:
     import psycopg
@@ -208,12 +210,24 @@ class Pipeline:
         with self.locked(), self.connect() as connection:
             return finish(connection, self.plan, even_if_incomplete=even_if_incomplete)
 
-    def validate(self, table: str, keys: Sequence[str]) -> list[PartitionCount]:
-        """Prove the row equation of partitions; verdicts go to the ledger."""
+    def validate(
+        self, table: str, keys: Sequence[str], proof: Proof = Proof.FULL, fraction: float = 0.01
+    ) -> list[PartitionProof]:
+        """Prove partitions: the row equation, and every cell (or those of a sample); verdicts go to the ledger."""
         source = self.checked_source()
         with self.connect() as connection:
             check_pinned(pinned(connection), self.plan)
-            return validate_counts(connection, self.plan, source, table, keys, self._plain("validation"))
+            connection.commit()
+            return validate(
+                connection,
+                self.plan,
+                source,
+                table,
+                keys,
+                proof=proof,
+                fraction=fraction,
+                progress=self._plain("validation"),
+            )
 
     def totals(self) -> list[TableTotal]:
         """Whether each table's partitions sum to the table."""

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from cowrie_assets.catalog import TABLES, Type
 from cowrie_assets.cleaning.json_cells import clean_json_cells
-from cowrie_assets.cleaning.partition import clean_partition, extend_ranges, read_rows
+from cowrie_assets.cleaning.partition import clean_partition, read_rows
 from cowrie_assets.cleaning.scalars import clean_boolean, clean_integer, clean_real, instant_texts
 from cowrie_assets.cleaning.table import Cleaned, TableCleaner
 from cowrie_assets.cleaning.text import clean_text, text_of
@@ -29,7 +29,7 @@ from cowrie_assets.planning.plan import Plan, TablePlan
 from cowrie_assets.planning.scan import make_plan
 from cowrie_assets.settings import Settings
 from cowrie_assets.source.cells import Cells
-from cowrie_assets.source.reader import Batch, read_table
+from cowrie_assets.source.reader import Batch, extend_ranges, read_table
 from cowrie_assets.source.schema import SourceColumn, SourceTable
 from cowrie_assets.source.sqlite import read_only
 from cowrie_assets.staging.stage import stage

@@ -19,7 +19,7 @@ from cowrie_assets.loading.reset import plan_reset, reset
 from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.planning.plan import Plan
 from cowrie_assets.settings import Grain, Settings
-from cowrie_assets.validation.counts import PartitionCount, Verdict
+from cowrie_assets.validation.verdicts import PartitionProof, Verdict
 from cowrie_assets_tests.test_source import opened
 
 
@@ -50,7 +50,7 @@ def migrate(line: Pipeline) -> Counter[str]:
     return made
 
 
-def verdicts(line: Pipeline) -> list[PartitionCount]:
+def verdicts(line: Pipeline) -> list[PartitionProof]:
     return [count for table, keys in units(line.plan) for count in line.validate(table, keys)]
 
 

@@ -21,7 +21,7 @@ from cowrie_assets.reporting import ledger
 from cowrie_assets.reporting.ledger import Misbuilt, TableSum, overall
 from cowrie_assets.reporting.migration import write_report
 from cowrie_assets.reporting.text import Badge, Block, Bullets, Code, Heading, Paragraph, Table, html, inert, markdown
-from cowrie_assets.validation.counts import TableTotal, Verdict
+from cowrie_assets.validation.verdicts import TableTotal, Verdict
 from cowrie_assets_tests.test_migration import migrate, pipeline_for, query, units, verdicts
 from cowrie_assets_tests.test_source import database
 

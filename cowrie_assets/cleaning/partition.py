@@ -12,14 +12,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..catalog import Type
 from ..errors import StagingError
 from ..planning.plan import Plan, TablePlan
-from ..source.reader import Range
+from ..source.reader import Range, extend_ranges
 from ..staging.files import COMPRESSION, ROWID, Manifest, read_partition, require_manifest
 from ..staging.store import Store, part
 from .table import Cleaned, QuarantineRow, RepairRow, TableCleaner
@@ -218,20 +217,6 @@ class _Writer:
             reasons=dict(sorted(self.reasons.items())),
             differing=dict(self.differing),
         )
-
-
-def extend_ranges(ranges: list[Range], rowids: pa.Int64Array) -> None:
-    """Add ascending rowids to a list of closed ranges, joining neighbours."""
-    ids = rowids.to_numpy()
-    if not len(ids):
-        return
-    breaks = np.flatnonzero(np.diff(ids) != 1)
-    starts, ends = ids[np.r_[0, breaks + 1]], ids[np.r_[breaks, len(ids) - 1]]
-    for low, high in zip(starts.tolist(), ends.tolist(), strict=True):
-        if ranges and ranges[-1][1] + 1 == low:
-            ranges[-1] = (ranges[-1][0], high)
-        else:
-            ranges.append((low, high))
 
 
 def _repairs_table(rows: Iterable[RepairRow]) -> pa.Table:

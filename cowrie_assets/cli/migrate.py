@@ -20,7 +20,7 @@ from ..demo import make_demo
 from ..errors import DifferenceError, LoadError, PlanError, SettingsError, TargetError
 from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
-from ..validation.counts import Verdict
+from ..validation.verdicts import Verdict
 from .inspect import STAGING_SHARE, TARGET_SHARE, free_space
 from .options import Day, database_options, json_option, settings_from
 from .output import StageBars, gigabytes, print_json, print_table

@@ -70,6 +70,7 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.repairs (
     run_id text
 );
 CREATE INDEX IF NOT EXISTS ix_repairs_partition ON cowrie_migration.repairs (table_name, partition_key);
+CREATE INDEX IF NOT EXISTS ix_repairs_row ON cowrie_migration.repairs (table_name, source_rowid);
 CREATE TABLE IF NOT EXISTS cowrie_migration.quarantine (
     table_name text NOT NULL,
     source_rowid bigint,
@@ -81,6 +82,7 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.quarantine (
     run_id text
 );
 CREATE INDEX IF NOT EXISTS ix_quarantine_partition ON cowrie_migration.quarantine (table_name, partition_key);
+CREATE INDEX IF NOT EXISTS ix_quarantine_row ON cowrie_migration.quarantine (table_name, source_rowid);
 CREATE TABLE IF NOT EXISTS cowrie_migration.large_cells (
     table_name text NOT NULL,
     source_rowid bigint,

@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..catalog import Index, Table, Type
-from ..cleaning.partition import CleanedManifest, extend_ranges, read_cleaned, read_rows
+from ..cleaning.partition import CleanedManifest, read_cleaned, read_rows
 from ..cleaning.scalars import postgres_text
 from ..cleaning.table import set_aside
 from ..errors import LoadError, StagingError
 from ..planning.plan import Plan, TablePlan
-from ..source.reader import Range
+from ..source.reader import Range, extend_ranges
 from ..staging.files import ROWID, read_partition, require_manifest
 from ..staging.store import Store
 from . import ledger

@@ -20,7 +20,7 @@ from ..loading.target import target_tables
 from ..planning.plan import Plan
 from ..quality.analyse import read_profile
 from ..staging.store import Store
-from ..validation.counts import TableTotal, Verdict
+from ..validation.verdicts import TableTotal, Verdict
 
 if TYPE_CHECKING:
     import psycopg

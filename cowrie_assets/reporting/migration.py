@@ -16,7 +16,8 @@ from ..db.url import mask
 from ..errors import StagingError
 from ..loading.connection import driver, translate
 from ..pipeline import Pipeline
-from ..validation.counts import TableTotal, check_totals
+from ..validation.totals import check_totals
+from ..validation.verdicts import TableTotal
 from . import ledger
 from .ledger import Derivation, Misbuilt, OpenPartition, RuleCount
 from .sections import TITLE, Facts, document

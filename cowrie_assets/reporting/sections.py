@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..catalog import TABLES
 from ..planning.plan import Plan
 from ..planning.shape import is_known
-from ..validation.counts import TableTotal, Verdict
+from ..validation.verdicts import TableTotal, Verdict
 from . import ledger
 from .ledger import EXAMPLES, Derivation, Misbuilt, OpenPartition, Overall, Quality, RuleCount, TableSum, TargetState
 from .text import Badge, Block, Bullets, Cell, Code, Heading, Inline, Paragraph, Table, inert

@@ -35,6 +35,20 @@ def joined(ranges: Iterable[Range], gap: int = 1) -> list[Range]:
     return [(low, high) for low, high in found]
 
 
+def extend_ranges(ranges: list[Range], rowids: pa.Int64Array) -> None:
+    """Add ascending rowids to a list of closed ranges, joining neighbours."""
+    ids = rowids.to_numpy()
+    if not len(ids):
+        return
+    breaks = np.flatnonzero(np.diff(ids) != 1)
+    starts, ends = ids[np.r_[0, breaks + 1]], ids[np.r_[breaks, len(ids) - 1]]
+    for low, high in zip(starts.tolist(), ends.tolist(), strict=True):
+        if ranges and ranges[-1][1] + 1 == low:
+            ranges[-1] = (ranges[-1][0], high)
+        else:
+            ranges.append((low, high))
+
+
 EVERYTHING: Range = (-(2**63), 2**63 - 1)
 
 

@@ -1,0 +1,124 @@
+"""What the ledger says of a batch of source rows: repaired cells, rows set aside, derived cells.
+
+Belongs here: reading the ledger for the proof. Not here: judging it (`cells.py`, `set_aside.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..source.reader import Range
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class RepairLine:
+    """A line of `repairs`."""
+
+    rule: str
+    original: bytes | None
+    original_type: str
+    replacement: str | None
+    target_key: str | None
+    partition: str
+
+
+@dataclass(frozen=True)
+class QuarantineLine:
+    """A line of `quarantine`."""
+
+    rule: str
+    original: dict[str, dict[str, Any]]
+    target_key: str | None
+    partition: str
+
+
+@dataclass(frozen=True)
+class LedgerRows:
+    """The ledger's lines about some rows.
+
+    Attributes:
+        repairs: row -> column -> its line. A row is its rowid, or its target key where the source has no rowids.
+        quarantine: row -> its line.
+        doubled: rows and cells that have more than one line.
+    """
+
+    repairs: dict[int | str, dict[str, RepairLine]]
+    quarantine: dict[int | str, QuarantineLine]
+    doubled: list[tuple[int | str, str]]
+
+
+_WHERE = "table_name = %s AND source_rowid BETWEEN %s AND %s"
+_REPAIRS = (
+    "SELECT source_rowid, target_key, column_name, rule, original, original_type, replacement, partition_key"
+    " FROM cowrie_migration.repairs WHERE "
+)
+_QUARANTINE = "SELECT source_rowid, target_key, rule, original, partition_key FROM cowrie_migration.quarantine WHERE "
+
+
+def read_lines(connection: Connection, table: str, rowids: Range | None) -> LedgerRows:
+    """The lines about rows of a table: those in a closed range of rowids, or all of them."""
+    where, parameters = ("table_name = %s", (table,)) if rowids is None else (_WHERE, (table, *rowids))
+    found = LedgerRows({}, {}, [])
+    for rowid, key, column, rule, original, kind, replacement, partition in connection.execute(
+        (_REPAIRS + where).encode(), parameters
+    ):
+        row = found.repairs.setdefault(key if rowid is None else rowid, {})
+        if column in row:
+            found.doubled.append((key if rowid is None else rowid, column))
+        row[column] = RepairLine(rule, original, kind, replacement, key, partition)
+    for number, (rowid, key, rule, original, partition) in enumerate(
+        connection.execute((_QUARANTINE + where).encode(), parameters)
+    ):
+        # Rows without rowids have no name of their own: they are found by their content.
+        name = f"line {number}" if rowid is None else rowid
+        if name in found.quarantine:
+            found.doubled.append((name, ""))
+        found.quarantine[name] = QuarantineLine(rule, original, key, partition)
+    return found
+
+
+def large_cell(connection: Connection, table: str, rowid: int | None, column: str) -> bytes:
+    """A set-aside cell that was too large for the quarantine's JSON."""
+    rows = connection.execute(
+        "SELECT bytes FROM cowrie_migration.large_cells WHERE table_name = %s AND source_rowid IS NOT DISTINCT FROM %s"
+        " AND column_name = %s ORDER BY part",
+        (table, rowid, column),
+    )
+    return b"".join(row[0] for row in rows)
+
+
+class Derived:
+    """The cells that the ledger says we filled: column -> rowids."""
+
+    def __init__(self, connection: Connection, table: str) -> None:
+        """Read a table's derivations, of all partitions."""
+        self._bounds: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.cells: dict[str, int] = {}
+        found: dict[str, list[Range]] = {}
+        for column, partition, low, high in connection.execute(
+            "SELECT column_name, partition_key, lower(r), upper(r) - 1 FROM cowrie_migration.derivations,"
+            " unnest(source_rowids) r WHERE table_name = %s",
+            (table,),
+        ):
+            found.setdefault(column, []).append((low, high))
+            self.cells[partition] = self.cells.get(partition, 0) + high - low + 1
+        for column, ranges in found.items():
+            ordered = np.array(sorted(ranges), np.int64)
+            self._bounds[column] = (ordered[:, 0], ordered[:, 1])
+
+    def holds(self, column: str, rowids: np.ndarray) -> np.ndarray:
+        """Which of these rowids the ledger names for a column."""
+        if column not in self._bounds:
+            return np.zeros(len(rowids), np.bool_)
+        lows, highs = self._bounds[column]
+        place = np.searchsorted(lows, rowids, side="right") - 1
+        held: np.ndarray = (place >= 0) & (rowids <= highs[np.maximum(place, 0)])
+        return held

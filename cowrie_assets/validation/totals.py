@@ -1,0 +1,75 @@
+"""Whole tables: the ledger's partitions are the plan's and sum to the table; rows that others wrote are told apart.
+
+Belongs here: what no single partition can show. Not here: partitions (`prove.py`, `counts.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..catalog import Table
+from ..planning.plan import Plan
+from ..source.schema import quoted, read_schema
+from ..source.sqlite import read_only
+from .counts import count_all
+from .verdicts import TableTotal, Verdict
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def check_totals(connection: Connection, plan: Plan, source: Path) -> list[TableTotal]:
+    """For every table: the ledger's partitions are the plan's, each once, and sum to COUNT(*) up to the mark."""
+    rows = connection.execute(
+        "SELECT table_name, partition_key, source_rows, loaded_at IS NOT NULL, loaded_rows"
+        " FROM cowrie_migration.partitions"
+    ).fetchall()
+    totals = []
+    with read_only(source) as sqlite:
+        present = read_schema(sqlite).tables
+        for table, planned in plan.tables.items():
+            mark = planned.high_water if planned.high_water is not None else -(2**63)
+            count = count_all(sqlite, planned, mark) if table in present else 0
+            everything = count_all(sqlite, planned, 2**63 - 1) if table in present else 0
+            mine = [r for r in rows if r[0] == table]
+            keys, wanted = [r[1] for r in mine], plan.partitions(table)
+            summed = sum(r[2] or 0 for r in mine)
+            faults = [f"partition {k} is missing" for k in sorted(set(wanted) - set(keys))]
+            faults += [f"partition {k} is not in the plan" for k in sorted(set(keys) - set(wanted))]
+            waiting = [r[1] for r in mine if not r[3]]
+            others = max(0, _count(connection, planned.target) - sum(r[4] or 0 for r in mine)) if not waiting else 0
+            if others:
+                faults += _doubled(connection, planned.target)
+            verdict = Verdict.FAIL if faults else Verdict.PASS
+            if waiting and not faults:
+                verdict, faults = Verdict.NOT_CHECKED, [f"{len(waiting)} partitions are not loaded"]
+            elif not faults and summed != count:
+                verdict, faults = Verdict.FAIL, [f"partitions sum to {summed:,} rows, the table has {count:,}"]
+            totals.append(TableTotal(table, count, summed, everything - count, verdict, "; ".join(faults), others))
+    return totals
+
+
+def _count(connection: Connection, table: Table) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {quoted(table.name)}".encode()).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _doubled(connection: Connection, table: Table) -> list[str]:
+    """Rows of others that equal one of ours in all but the key that PostgreSQL numbers: no application writes these."""
+    if not table.serial:
+        return []
+    key = f"t.{quoted(table.serial)}"
+    rest = ", ".join(f"t.{quoted(c.name)}" for c in table.columns if c.name != table.serial)
+    rows = connection.execute(
+        f"WITH ours AS (SELECT range_agg(r) AS ids FROM cowrie_migration.partitions, unnest(key_ids) r"
+        f" WHERE table_name = %s),"
+        f" further AS (SELECT {key} AS id, md5(row({rest})::text) AS content FROM {quoted(table.name)} t, ours"
+        f" WHERE NOT {key} <@ ours.ids)"
+        f" SELECT further.id, {key} FROM further, ours, {quoted(table.name)} t"
+        f" WHERE md5(row({rest})::text) = further.content AND {key} <@ ours.ids ORDER BY 1 LIMIT 5".encode(),
+        (table.name,),
+    ).fetchall()
+    return [f"row {further} is row {ours} once more" for further, ours in rows]
