@@ -273,7 +273,7 @@ def test_rows_after_the_plan_are_counted_apart(real_v6: Path, pg_url: str, tmp_p
         ("DELETE FROM session_summaries WHERE session_id = (SELECT min(session_id) FROM session_summaries)", "target"),
         ("DELETE FROM cowrie_migration.repairs WHERE source_rowid = (SELECT min(source_rowid) FROM"
          " cowrie_migration.repairs)", "repaired"),
-        ("INSERT INTO cowrie_migration.quarantine SELECT 'files', 1, 'r', 'd', '{}', NULL, partition_key, NULL FROM"
+        ("INSERT INTO cowrie_migration.quarantine SELECT 'files', 999999, 'r', 'd', '{}', NULL, partition_key, NULL FROM"
          " cowrie_migration.partitions WHERE table_name = 'files' AND source_rows > 0 LIMIT 1", "quarantine"),
     ],
 )  # fmt: skip

@@ -72,6 +72,8 @@ def json_member(cells: Cells, member: str) -> Cells:
         except orjson.JSONDecodeError:
             value = _search(pattern, document)
         add(value)
+    if set(map(type, found)) <= {str, type(None)}:
+        return Cells(Storage.TEXT, pa.array(found, pa.string()).cast(pa.binary()))
     return Cells.encode([_as_cell(v) for v in found])
 
 

@@ -24,7 +24,7 @@ _BLANK = " \t\n\r"
 # the others do (IEEE 754 binary64 keeps 15 decimal digits). A number only follows a bracket, colon, comma or blank.
 _NUMBERS = r"(?:^|[\[:,\s])-?(?:[0-9.]{16}|[0-9.]+[eE])|(?:^|[\[:,\s])-0"
 # A key's end spelled so that counting `":` misses it: a blank before the colon, or an escaped quote or colon.
-_SPELLING = r'"\s+:|\\u00(?:22|3[aA])'
+_SPELLING = r'"\s+:|\\u00(?:22|3[aA]|00)'
 _PART = 8192
 
 
@@ -39,7 +39,7 @@ def exact(document: bytes) -> Exact | None:
     """The canonical form of a document of any depth; None where it is no JSON or `jsonb` cannot hold it.
 
     Keys are sorted, of duplicates the last counts, a number is its digits without leading and trailing zeros and a
-    power of ten, a string is escaped as ASCII.
+    power of ten, a string is escaped only where JSON demands it.
     """
     try:
         text = document.decode()
@@ -128,11 +128,13 @@ def _container(members: dict[str, str] | list[str]) -> str:
 
 
 def _string(token: str) -> str:
+    if "\\" not in token:
+        return token
     value = json.loads(token)
     if "\x00" in value:
         raise ValueError(token)
     value.encode()  # a lone surrogate is a ValueError
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _number(sign: str, whole: str, fraction: str, power: str) -> str:

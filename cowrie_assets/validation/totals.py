@@ -64,12 +64,11 @@ def _doubled(connection: Connection, table: Table) -> list[str]:
     key = f"t.{quoted(table.serial)}"
     rest = ", ".join(f"t.{quoted(c.name)}" for c in table.columns if c.name != table.serial)
     rows = connection.execute(
-        f"WITH ours AS (SELECT range_agg(r) AS ids FROM cowrie_migration.partitions, unnest(key_ids) r"
-        f" WHERE table_name = %s),"
-        f" further AS (SELECT {key} AS id, md5(row({rest})::text) AS content FROM {quoted(table.name)} t, ours"
-        f" WHERE NOT {key} <@ ours.ids)"
-        f" SELECT further.id, {key} FROM further, ours, {quoted(table.name)} t"
-        f" WHERE md5(row({rest})::text) = further.content AND {key} <@ ours.ids ORDER BY 1 LIMIT 5".encode(),
+        "SELECT min(id) FILTER (WHERE NOT ours), min(id) FILTER (WHERE ours) FROM"
+        f" (SELECT {key} AS id, md5(row({rest})::text) AS content, {key} <@ (SELECT range_agg(r) FROM"
+        " cowrie_migration.partitions, unnest(key_ids) r WHERE table_name = %s) AS ours"
+        f" FROM {quoted(table.name)} t) rows"
+        " GROUP BY content HAVING bool_or(ours) AND bool_or(NOT ours) ORDER BY 1 LIMIT 5".encode(),
         (table.name,),
     ).fetchall()
     return [f"row {further} is row {ours} once more" for further, ours in rows]
