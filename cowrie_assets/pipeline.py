@@ -30,8 +30,8 @@ from .staging.files import Manifest
 from .staging.stage import stage
 from .staging.store import Store
 from .validation.totals import check_totals
-from .validation.validate import validate
-from .validation.verdicts import PartitionProof, Proof, TableTotal
+from .validation.validate import FULL, validate
+from .validation.verdicts import Extent, PartitionProof, TableTotal
 
 if TYPE_CHECKING:
     import psycopg
@@ -211,9 +211,12 @@ class Pipeline:
             return finish(connection, self.plan, even_if_incomplete=even_if_incomplete)
 
     def validate(
-        self, table: str, keys: Sequence[str], proof: Proof = Proof.FULL, fraction: float = 0.01
+        self, table: str, keys: Sequence[str], extent: Extent = FULL, *, force: bool = True
     ) -> list[PartitionProof]:
-        """Prove partitions: the row equation, and every cell (or those of a sample); verdicts go to the ledger."""
+        """Prove partitions: the row equation, and every cell (or those of a sample); verdicts go to the ledger.
+
+        Without `force`, what the ledger says was proven of this source and this load is not proven again.
+        """
         source = self.checked_source()
         with self.connect() as connection:
             check_pinned(pinned(connection), self.plan)
@@ -224,8 +227,8 @@ class Pipeline:
                 source,
                 table,
                 keys,
-                proof=proof,
-                fraction=fraction,
+                extent=extent,
+                force=force,
                 progress=self._plain("validation"),
             )
 

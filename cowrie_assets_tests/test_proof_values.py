@@ -89,7 +89,7 @@ _documents = st.recursive(
 
 def oracle(text: str) -> Any:
     """A document as Python values that compare as JSON values do; None for what is lost or refused."""
-    lost = []
+    lost: list[object] = []
 
     def pairs(members: list[tuple[str, Any]]) -> Any:
         if len(dict(members)) < len(members):

@@ -20,9 +20,10 @@ from ..demo import make_demo
 from ..errors import DifferenceError, LoadError, PlanError, SettingsError, TargetError
 from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
-from ..validation.verdicts import Verdict
+from ..validation.validate import FULL
+from ..validation.verdicts import Extent, Verdict
 from .inspect import STAGING_SHARE, TARGET_SHARE, free_space
-from .options import Day, database_options, json_option, settings_from
+from .options import Day, database_options, extent_of, json_option, proof_options, settings_from
 from .output import StageBars, gigabytes, print_json, print_table
 from .summary import print_summary, read_summary
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--finish", "finish_anyway", is_flag=True, help="Build indexes though partitions are missing.")
 @click.option("--append", is_flag=True, help="Accept a target that already holds other rows.")
 @click.option("--max-quarantine", type=click.IntRange(min=0), help="More rows set aside than this end in exit code 1.")
+@proof_options
 @json_option
 def migrate(
     source: str | None,
@@ -53,6 +55,8 @@ def migrate(
     finish_anyway: bool,
     append: bool,
     max_quarantine: int | None,
+    sample: Extent | None,
+    counts_only: bool,
     as_json: bool,
 ) -> None:
     """Migrate the source to the target. Run again, it continues; what is complete and unchanged is skipped."""
@@ -66,6 +70,7 @@ def migrate(
         force=force,
         finish_anyway=finish_anyway,
         max_quarantine=max_quarantine,
+        extent=extent_of(sample, counts_only),
         as_json=as_json,
     )
 
@@ -106,6 +111,7 @@ def run(
     force: bool = False,
     finish_anyway: bool = False,
     max_quarantine: int | None = None,
+    extent: Extent = FULL,
     as_json: bool = False,
 ) -> None:
     """Run the migration and print its summary; errors as their types say."""
@@ -124,7 +130,8 @@ def run(
     keys = selected_keys(pipeline, tables) if whole else plan.windows.select(*days)
     if not whole and not selected_keys(pipeline, tables):
         raise PlanError("--from and --to select windows; none of the chosen tables is dated.", hint="Leave them out.")
-    selection = Selection(tables, keys, whole, force, finish_anyway, ("staging", "quality") if dry_run else STAGES)
+    stages = ("staging", "quality") if dry_run else STAGES
+    selection = Selection(tables, keys, whole, force, finish_anyway, stages, extent)
     totals = dict.fromkeys(selection.stages, _rows(pipeline, selection.tables, keys, whole))
     check_space(pipeline)
     started = time.monotonic()

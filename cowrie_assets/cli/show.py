@@ -9,6 +9,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,16 @@ from ..pipeline import Pipeline
 from ..reporting.migration import write_report
 from ..reporting.quarantine import SetAside, quarantined_rows
 from ..reporting.text import inert
-from .options import database_options, json_option, settings_from, staging_option, target_option
+from ..validation.verdicts import WORDS, Extent
+from .options import (
+    database_options,
+    extent_of,
+    json_option,
+    proof_options,
+    settings_from,
+    staging_option,
+    target_option,
+)
 from .output import print_json, print_table
 from .summary import print_summary, read_summary
 
@@ -55,10 +65,18 @@ def status(target: str | None, staging: str | None, as_json: bool) -> None:
 
 @click.command()
 @database_options
-@click.option("--counts-only", is_flag=True, help="Prove row counts only (what this version proves in any case).")
+@proof_options
 @json_option
-def verify(source: str | None, target: str | None, staging: str | None, counts_only: bool, as_json: bool) -> None:
-    """Prove the row equation of every loaded partition afresh from source and target. Needs no Dagster."""
+def verify(
+    source: str | None,
+    target: str | None,
+    staging: str | None,
+    sample: Extent | None,
+    counts_only: bool,
+    as_json: bool,
+) -> None:
+    """Prove every loaded partition afresh, from source, target and ledger. Needs no Dagster."""
+    extent = extent_of(sample, counts_only)
     pipeline = Pipeline(settings_from(source, target, staging))
     pipeline.checked_source()
     with pipeline.connect() as connection:
@@ -67,26 +85,37 @@ def verify(source: str | None, target: str | None, staging: str | None, counts_o
         raise TargetError("The target holds no migration to verify.", hint="Run cowrie-assets migrate.")
     results = []
     for table in (*pipeline.plan.dated, *pipeline.plan.others):
-        results += pipeline.validate(table, list(pipeline.plan.partitions(table)))
+        results += pipeline.validate(table, list(pipeline.plan.partitions(table)), extent)
     totals = pipeline.totals()
     with pipeline.connect() as connection:
         summary = read_summary(connection)
     faults = [(r.table, r.partition, r.verdict.value, r.detail) for r in results if r.verdict != "PASS"]
     faults += [(t.table, "all partitions", t.verdict.value, t.detail) for t in totals if t.verdict != "PASS"]
-    later = [(t.table, t.after_plan) for t in totals if t.after_plan]
-    failed = any(f[2] == "FAIL" for f in faults)
+    later = {t.table: t.after_plan for t in totals if t.after_plan}
+    others = {t.table: t.others for t in totals if t.others}
     if as_json:
         names = ("table", "partition", "verdict", "detail")
-        listed = [dict(zip(names, f, strict=True)) for f in faults]
-        print_json(summary.as_json() | {"proof": "counts", "differences": listed, "after_plan": dict(later)})
+        print_json(
+            summary.as_json()
+            | {
+                "proof": extent.proof.value,
+                "cells": sum(r.cells for r in results),
+                "faults": [dict(zip(names, f, strict=True)) for f in faults],
+                "differences": [asdict(d) for r in results for d in r.differences],
+                "after_plan": later,
+                "rows_of_others": others,
+            }
+        )
     else:
         print_summary(summary)
         if faults:
             print_table(("table", "partition", "verdict", "what"), faults[:50])
-        for table, rows in later:
+        for table, rows in later.items():
             click.echo(f"{inert(table)}: {rows:,} newer rows in the source, after the plan: not migrated.")
-        click.echo("Proved: row counts. Cells: NOT CHECKED.")
-    if failed:
+        for table, rows in others.items():
+            click.echo(f"{inert(table)}: {rows:,} rows in the target that this migration did not load: not compared.")
+        click.echo(f"Compared: {WORDS[extent.proof]} ({sum(r.cells for r in results):,} cells).")
+    if any(f[2] == "FAIL" for f in faults):
         raise DifferenceError("Source and target differ.", hint="Materialise the partitions named above again.")
 
 

@@ -51,7 +51,10 @@ def read_summary(connection: Connection) -> Summary:
 def print_summary(summary: Summary) -> None:
     """For each table: rows in the source, loaded, set aside, cells repaired, verified; then the verdict."""
     print_table(
-        ("table", "in source", "loaded", "set aside", "cells repaired", "row counts"),
-        [(t.table, t.source, t.loaded, t.set_aside, t.repaired, t.verdict.value) for t in summary.tables],
+        ("table", "in source", "loaded", "set aside", "cells repaired", "verdict", "proof"),
+        [
+            (t.table, t.source, t.loaded, t.set_aside, t.repaired, t.verdict.value, t.proof or "none")
+            for t in summary.tables
+        ],
     )
     click.echo(f"\n{summary.overall.verdict.value}: {summary.overall.reason}")

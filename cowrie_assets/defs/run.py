@@ -15,6 +15,8 @@ import dagster as dg
 from ..catalog import OTHER_TABLES, UNDATED
 from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
+from ..validation.validate import FULL
+from ..validation.verdicts import Extent
 from .build import build_defs
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -36,6 +38,7 @@ class Selection:
     force: bool = False
     finish_anyway: bool = False
     stages: tuple[str, ...] = STAGES
+    extent: Extent = FULL
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def run_migration(pipeline: Pipeline, selection: Selection) -> RunResult:
     tags = {RANGE_START: selection.keys[0], RANGE_END: selection.keys[-1]} if selection.keys else {}
     stage_config = {"force": selection.force, "tables": list(selection.tables)}
     ops: dict[str, object] = {f"{s}__{u}": {"config": stage_config} for s in selection.stages for u in units}
+    proof = {"proof": str(selection.extent)}
+    ops |= {f"validation__{u}": {"config": stage_config | proof} for u in units if "validation" in selection.stages}
     if "postgres" in selection.stages:
         ops["target__finish"] = {"config": {"even_if_incomplete": selection.finish_anyway}}
     with dagster_instance(pipeline.settings) as instance:

@@ -15,8 +15,10 @@ from pydantic import Field
 from ..catalog import DATED, OTHER_TABLES, UNDATED
 from ..errors import CowrieError
 from ..pipeline import STAGES, Pipeline
+from ..validation.verdicts import Extent, Proof
 
 ROW_EQUATION = "row_equation"
+EVERY_CELL = "every_cell"
 PLACEABLE = "every_row_placeable"
 KINDS = {
     "staging": {"sqlite", "parquet"},
@@ -30,7 +32,7 @@ DESCRIPTIONS = {
     "quality": "Statistics of every column, and what the rules would do, from the staged rows alone.",
     "cleaned": "Rows in the target's types, with every repaired cell and every row set aside.",
     "postgres": "Rows and their ledger in PostgreSQL, a partition in one transaction.",
-    "validation": "Source = loaded + set aside, counted afresh on both sides.",
+    "validation": "Source = loaded + set aside, and every cell compared, from the source, the target and the ledger.",
 }
 
 
@@ -39,41 +41,48 @@ class StageConfig(dg.Config):
 
     force: bool = False
     tables: list[str] = Field(default=[], description="Of `undated` and `other_tables`, only these; empty for all.")
+    proof: str = Field(default="full", description="Of `validation`: full, counts, or a share of the rows such as 1%.")
 
 
 @dataclass
 class Outcome:
-    """What a partition of a stage came to, for Dagster's metadata; faults fail the stage's check."""
+    """What a partition of a stage came to, for Dagster's metadata.
+
+    Attributes:
+        faults: check -> what fails it.
+        unchecked: checks that did not run on all of the partition.
+    """
 
     metadata: dict[str, Any]
-    faults: list[str] = field(default_factory=list)
+    faults: dict[str, list[str]] = field(default_factory=dict)
+    unchecked: tuple[str, ...] = ()
 
 
-Work = Callable[[Pipeline, str, list[str], bool, str], Iterator[tuple[str, Outcome]]]
+Work = Callable[[Pipeline, str, list[str], StageConfig, str], Iterator[tuple[str, Outcome]]]
 
 
 def _staging(
-    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+    pipeline: Pipeline, table: str, keys: list[str], config: StageConfig, run_id: str
 ) -> Iterator[tuple[str, Outcome]]:
-    for key, (manifest, made) in pipeline.stage(table, keys, force=force).items():
+    for key, (manifest, made) in pipeline.stage(table, keys, force=config.force).items():
         yield key, Outcome({"rows": manifest.rows, "digest": manifest.digest[:16], "made": made})
 
 
 def _quality(
-    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+    pipeline: Pipeline, table: str, keys: list[str], config: StageConfig, run_id: str
 ) -> Iterator[tuple[str, Outcome]]:
     for key in keys:
-        profile, made = pipeline.analyse(table, key, force=force)
+        profile, made = pipeline.analyse(table, key, force=config.force)
         found = {f"{f['column'] or 'row'}: {f['code']}": f["count"] for f in profile.findings}
         lost = [f"{key}: {f['count']} rows, {f['code']}" for f in profile.findings if not f["column"]]
-        yield key, Outcome({"rows": profile.rows, "findings": found, "made": made}, lost)
+        yield key, Outcome({"rows": profile.rows, "findings": found, "made": made}, {PLACEABLE: lost})
 
 
 def _cleaned(
-    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+    pipeline: Pipeline, table: str, keys: list[str], config: StageConfig, run_id: str
 ) -> Iterator[tuple[str, Outcome]]:
     for key in keys:
-        manifest, made = pipeline.clean(table, key, force=force)
+        manifest, made = pipeline.clean(table, key, force=config.force)
         yield (
             key,
             Outcome(
@@ -89,29 +98,34 @@ def _cleaned(
 
 
 def _postgres(
-    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+    pipeline: Pipeline, table: str, keys: list[str], config: StageConfig, run_id: str
 ) -> Iterator[tuple[str, Outcome]]:
     with pipeline.locked():
         pipeline.prepare()
         for key in keys:
-            loaded = pipeline.load(table, key, run_id, force=force)
+            loaded = pipeline.load(table, key, run_id, force=config.force)
             yield key, Outcome({"rows": loaded.loaded, "set_aside": loaded.quarantined, "made": loaded.made})
 
 
 def _validation(
-    pipeline: Pipeline, table: str, keys: list[str], force: bool, run_id: str
+    pipeline: Pipeline, table: str, keys: list[str], config: StageConfig, run_id: str
 ) -> Iterator[tuple[str, Outcome]]:
-    for count in pipeline.validate(table, keys):
+    for proof in pipeline.validate(table, keys, Extent.parse(config.proof), force=config.force):
         metadata = {
-            "source": count.source,
-            "target": count.target,
-            "set_aside": count.quarantined,
-            "verdict": count.verdict.value,
+            "source": proof.source,
+            "target": proof.target,
+            "set_aside": proof.quarantined,
+            "cells": proof.cells,
+            "verdict": proof.verdict.value,
+            "proof": proof.proof.value,
+            "made": proof.made,
         }
-        faults = (
-            [] if count.verdict == "PASS" else [f"{table} {count.partition}: {count.verdict.value}, {count.detail}"]
-        )
-        yield count.partition, Outcome(metadata, faults)
+        where = f"{table} {proof.partition}: {proof.verdict.value}, "
+        faults = {
+            ROW_EQUATION: [where + fault for fault in proof.faults],
+            EVERY_CELL: [where + str(difference) for difference in proof.differences],
+        }
+        yield proof.partition, Outcome(metadata, faults, () if proof.proof is Proof.FULL else (EVERY_CELL,))
 
 
 WORK: dict[str, Work] = {
@@ -122,13 +136,13 @@ WORK: dict[str, Work] = {
     "validation": _validation,
 }
 UPSTREAM = {"quality": "staging", "cleaned": "staging", "postgres": "cleaned", "validation": "postgres"}
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 CHECKS = {
     "validation": (
-        ROW_EQUATION,
-        "Source rows = target rows + rows set aside, in every partition.",
-        dg.AssetCheckSeverity.ERROR,
+        (ROW_EQUATION, "Source rows = target rows + rows set aside, in every partition.", ERROR),
+        (EVERY_CELL, "Every cell is equal, or listed as repaired, or its row is set aside.", ERROR),
     ),
-    "quality": (PLACEABLE, "No row will have to be set aside.", dg.AssetCheckSeverity.WARN),
+    "quality": ((PLACEABLE, "No row will have to be set aside.", WARN),),
 }
 
 
@@ -146,7 +160,7 @@ def _asset(
     deps = [dg.AssetKey([UPSTREAM[stage], unit])] if stage in UPSTREAM else []
     if stage == "postgres":
         deps.append(dg.AssetKey(["target", "schema"]))
-    check = CHECKS.get(stage)
+    checks = CHECKS.get(stage, ())
 
     @dg.multi_asset(
         name=f"{stage}__{unit}",
@@ -160,21 +174,22 @@ def _asset(
                 partitions_def=windows if partitioned else None,
             )
         ],
-        check_specs=[dg.AssetCheckSpec(check[0], asset=key, description=check[1])] if check else [],
+        check_specs=[dg.AssetCheckSpec(name, asset=key, description=what) for name, what, _ in checks],
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def materialise(context: dg.AssetExecutionContext, config: StageConfig) -> Iterator[dg.MaterializeResult[Any]]:
         keys = list(context.partition_keys) if partitioned else []
-        total, faults, per_table = 0, [], {}
+        total, per_table = 0, {}
+        outcomes: list[Outcome] = []
         done: list[tuple[str, dict[str, Any]]] = []
         line = pipeline()
         try:
             for table, selected in line.tables_of(unit, keys):
                 if config.tables and table not in config.tables:
                     continue
-                for partition, outcome in WORK[stage](line, table, selected, config.force, context.run.run_id):
+                for partition, outcome in WORK[stage](line, table, selected, config, context.run.run_id):
                     total += outcome.metadata.get("rows", outcome.metadata.get("source", 0)) or 0
-                    faults += outcome.faults
+                    outcomes.append(outcome)
                     if partitioned:
                         done.append((partition, outcome.metadata))
                     else:
@@ -188,19 +203,28 @@ def _asset(
             line.close()
         for partition, metadata in done:
             context.add_asset_metadata(metadata, asset_key=key, partition_key=partition)
-        results = []
-        if check:
-            name, _, severity = check
-            first = dg.MetadataValue.json(faults[:50])
-            shown = {"faults": first, "number_of_faults": dg.MetadataValue.int(len(faults))}
-            results.append(
-                dg.AssetCheckResult(
-                    passed=not faults, check_name=name, severity=severity, metadata=shown, asset_key=key
-                )
-            )
+        results = [_result(key, name, severity, outcomes) for name, _, severity in checks]
         tables = {table: dg.MetadataValue.json(metadata) for table, metadata in per_table.items()}
         yield dg.MaterializeResult(
             asset_key=key, metadata=None if partitioned else {"rows": total, **tables}, check_results=results
         )
 
     return materialise
+
+
+def _result(
+    key: dg.AssetKey, name: str, severity: dg.AssetCheckSeverity, outcomes: list[Outcome]
+) -> dg.AssetCheckResult:
+    """A check over all partitions of a run; one that did not run on all of them is no pass, and a warning."""
+    faults = [fault for outcome in outcomes for fault in outcome.faults.get(name, [])]
+    unchecked = sum(name in outcome.unchecked for outcome in outcomes)
+    shown: dict[str, Any] = {"faults": dg.MetadataValue.json(faults[:50]), "number_of_faults": len(faults)}
+    if unchecked:
+        shown["NOT CHECKED"] = f"{unchecked:,} of {len(outcomes):,} partitions, or not all of their cells"
+    return dg.AssetCheckResult(
+        passed=not faults and not unchecked,
+        check_name=name,
+        severity=severity if faults else WARN if unchecked else severity,
+        metadata=shown,
+        asset_key=key,
+    )

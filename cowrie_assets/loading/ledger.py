@@ -57,6 +57,7 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.partitions (
     keys text[],
     PRIMARY KEY (table_name, partition_key)
 );
+ALTER TABLE cowrie_migration.partitions ADD COLUMN IF NOT EXISTS verified text;
 CREATE TABLE IF NOT EXISTS cowrie_migration.repairs (
     table_name text NOT NULL,
     source_rowid bigint,
@@ -229,7 +230,9 @@ def summary(connection: Connection) -> list[dict[str, Any]]:
         "SELECT table_name, count(*), count(loaded_at), coalesce(sum(source_rows), 0)::bigint,"
         " coalesce(sum(loaded_rows), 0)::bigint, coalesce(sum(quarantined_rows), 0)::bigint,"
         " coalesce(sum(repaired_cells), 0)::bigint,"
-        " count(*) FILTER (WHERE verdict = 'PASS'), count(*) FILTER (WHERE verdict = 'FAIL'), min(proof)"
+        " count(*) FILTER (WHERE verdict = 'PASS'), count(*) FILTER (WHERE verdict = 'FAIL'),"
+        " CASE WHEN bool_or(proof = 'counts') THEN 'counts' WHEN bool_or(proof = 'sample') THEN 'sample'"
+        " ELSE min(proof) END"
         " FROM cowrie_migration.partitions GROUP BY table_name"
     )
     names = (

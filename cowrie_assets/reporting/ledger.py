@@ -20,7 +20,7 @@ from ..loading.target import target_tables
 from ..planning.plan import Plan
 from ..quality.analyse import read_profile
 from ..staging.store import Store
-from ..validation.verdicts import TableTotal, Verdict
+from ..validation.verdicts import WORDS, Proof, TableTotal, Verdict
 
 if TYPE_CHECKING:
     import psycopg
@@ -205,7 +205,10 @@ def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = ()) -> Over
     if gaps:
         return Overall(Verdict.NOT_CHECKED, "; ".join(gaps))
     rows, aside = sum(s.loaded for s in sums), sum(s.set_aside for s in sums)
-    return Overall(Verdict.PASS, f"{rows:,} rows are in the target and {aside:,} set aside, as many as the source has")
+    proofs = {s.proof for s in sums if s.proof}
+    weakest = next(p for p in (Proof.COUNTS, Proof.SAMPLE, Proof.FULL) if p in proofs)
+    counted = f"{rows:,} rows are in the target and {aside:,} set aside, as many as the source has"
+    return Overall(Verdict.PASS, f"{counted}; compared: {WORDS[weakest]}")
 
 
 def not_as_declared(connection: Connection, plan: Plan) -> list[Misbuilt]:

@@ -5,21 +5,31 @@ Belongs here: how much is proven, the snapshot, the verdict's place. Not here: p
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..planning.plan import Plan
 from ..planning.scan import Progress
+from ..source.sqlite import source_state
 from .counts import prove_counts
 from .prove import prove_cells
 from .sample import prove_sample
-from .verdicts import PartitionProof, Proof
+from .verdicts import Extent, PartitionProof, Proof, Verdict
 
 if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[tuple[Any, ...]]
+
+VERSION = 1
+"""Raised when a proof sees more than before: what was proven by an older one is proven again."""
+FULL = Extent()
+_KNOWN = (
+    "SELECT partition_key, loaded_at, inputs, verified, source_rows, loaded_rows, quarantined_rows"
+    " FROM cowrie_migration.partitions WHERE table_name = %s"
+)
 
 
 def validate(
@@ -29,8 +39,8 @@ def validate(
     table: str,
     keys: Sequence[str],
     *,
-    proof: Proof = Proof.FULL,
-    fraction: float = 0.01,
+    extent: Extent = FULL,
+    force: bool = True,
     progress: Progress | None = None,
 ) -> list[PartitionProof]:
     """Prove partitions of a table and write the verdicts to the ledger.
@@ -41,33 +51,51 @@ def validate(
         source: the SQLite file.
         table: table name.
         keys: partition keys.
-        proof: how much is compared.
-        fraction: share of the rows whose cells a sample compares.
+        extent: how much is compared.
+        force: False skips what the ledger says was proven in full of this source and this load.
         progress: called with rows as they are compared.
     """
     with connection.transaction():
         # One state of the target, also while the application or another partition's load is writing.
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        seen: dict[str, Any] = dict(
-            connection.execute(
-                "SELECT partition_key, loaded_at FROM cowrie_migration.partitions WHERE table_name = %s", (table,)
-            ).fetchall()
-        )
-        if proof is Proof.FULL:
-            results = prove_cells(connection, plan, source, table, keys, progress)
-        elif proof is Proof.SAMPLE:
-            results = prove_sample(connection, plan, source, table, keys, fraction, progress)
-        else:
-            results = prove_counts(connection, plan, source, table, keys, progress)
+        known = {r[0]: r[1:] for r in connection.execute(_KNOWN, (table,)).fetchall()}
+        state = source_state(source).as_dict()
+        identities = {k: _identity(state, row) for k, row in known.items()}
+        done = [] if force else [k for k in keys if k in known and known[k][2] == identities[k]]
+        left = [k for k in keys if k not in done]
+        results = []
+        if left and extent.proof is Proof.FULL:
+            results = prove_cells(connection, plan, source, table, left, progress)
+        elif left and extent.proof is Proof.SAMPLE:
+            results = prove_sample(connection, plan, source, table, left, extent.fraction, progress)
+        elif left:
+            results = prove_counts(connection, plan, source, table, left, progress)
     with connection.transaction():
         for result in results:
             # What was loaded again meanwhile is another partition than the one that was proven.
             connection.execute(
-                "UPDATE cowrie_migration.partitions SET verified_at = now(), verdict = %s, proof = %s, detail = %s"
-                " WHERE table_name = %s AND partition_key = %s AND loaded_at IS NOT DISTINCT FROM %s",
+                "UPDATE cowrie_migration.partitions SET verified_at = now(), verdict = %s, proof = %s, detail = %s,"
+                " verified = %s WHERE table_name = %s AND partition_key = %s AND loaded_at IS NOT DISTINCT FROM %s",
                 (
                     *(result.verdict, result.proof, result.detail or None),
-                    *(table, result.partition, seen.get(result.partition)),
+                    *(identities.get(result.partition) if _whole(result) else None, table, result.partition),
+                    known[result.partition][0] if result.partition in known else None,
                 ),
             )
-    return results
+    if done and progress:
+        progress(table, sum(known[k][3] for k in done), None)
+    return results + [_known(table, key, known[key][3:]) for key in done]
+
+
+def _known(table: str, key: str, counts: Sequence[int]) -> PartitionProof:
+    source, target, quarantined = counts
+    return PartitionProof(table, key, source, target, quarantined, Verdict.PASS, Proof.FULL, made=False)
+
+
+def _whole(result: PartitionProof) -> bool:
+    return result.proof is Proof.FULL and result.verdict is Verdict.PASS
+
+
+def _identity(state: dict[str, Any], row: Sequence[Any]) -> str:
+    """What a full proof was made of: the source's state, the load, and the proof's own version."""
+    return hashlib.sha256(repr((VERSION, sorted(state.items()), row[0], row[1])).encode()).hexdigest()[:32]

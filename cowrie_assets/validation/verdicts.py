@@ -5,8 +5,11 @@ Belongs here: the words of the proof. Not here: finding anything out.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from ..errors import SettingsError
 
 
 class Verdict(StrEnum):
@@ -24,6 +27,34 @@ class Proof(StrEnum):
     SAMPLE = "sample"
     FULL = "full"
 
+
+@dataclass(frozen=True)
+class Extent:
+    """How much a proof is asked to compare; `fraction` is the share of rows whose cells a sample compares."""
+
+    proof: Proof = Proof.FULL
+    fraction: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Extent:
+        """`full`, `counts`, or a share such as `1%`; SettingsError for anything else."""
+        if text in (Proof.FULL, Proof.COUNTS):
+            return cls(Proof(text))
+        if re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?%", text) and 0 < float(text[:-1]) <= 100:
+            return cls(Proof.SAMPLE, float(text[:-1]) / 100)
+        raise SettingsError(f"{text!r} is no proof.", hint="Write full, counts, or a share of the rows such as 1%.")
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return f"{self.fraction * 100:g}%" if self.proof is Proof.SAMPLE else self.proof.value
+
+
+WORDS = {
+    Proof.COUNTS: "row counts; cells: NOT CHECKED",
+    Proof.SAMPLE: "row counts and the cells of a sample; the other cells: NOT CHECKED",
+    Proof.FULL: "row counts, keys and every cell",
+}
+"""What a proof has proven, in words."""
 
 SHOWN = 5
 """Differences that a partition's detail names; all are counted."""
@@ -57,6 +88,7 @@ class PartitionProof:
         cells: cells compared.
         differences: the first ones, `different` counts all.
         faults: what differs in the counts.
+        made: False where the ledger has this proof of the same source, rows and rules already.
     """
 
     table: str
@@ -70,6 +102,7 @@ class PartitionProof:
     different: int = 0
     differences: list[Difference] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    made: bool = True
 
     @property
     def detail(self) -> str:
