@@ -104,7 +104,8 @@ def _refused(code: str, finds: str, kind: Type, kernel: str, given: str, place: 
 
 
 def _row(code: str, finds: str, example: Example | None, kernel: str = _TABLE) -> Rule:
-    return Rule(code, finds, kernel, "the row", (), example, Policy.QUARANTINE, _ASIDE)
+    applies = _JSON if code.startswith("json.") else ()
+    return Rule(code, finds, kernel, "the row", applies, example, Policy.QUARANTINE, _ASIDE)
 
 
 def _found(code: str, finds: str, kernel: str, example: Example, loses: str = "") -> Rule:
@@ -181,7 +182,7 @@ _LISTED = (
          allowed=(Policy.REPAIR, Policy.FAIL)),
     _row("postgres.*", "what only PostgreSQL refuses, by SQLSTATE (a CHECK or trigger of the target)", None,
          "loading.copy.copy_rows"),
-    _found("payload.member", "a derivation: a column that the source computes or holds as NULL, filled from the payload",
+    _found("payload.member", "a derivation: a column that the source computes or holds as NULL: the payload's",
            _TABLE, Example(NULL, "a1", ("raw_events", "session_id"), {"payload": """'{"session": "a1"}'"""})),
     _found("derived.differs", "a stored column that says otherwise than the payload: kept", _TABLE,
            Example("'b2'", "b2", ("raw_events", "session_id"), {"payload": """'{"session": "a1"}'"""})),

@@ -218,5 +218,6 @@ def _print_dry_run(pipeline: Pipeline, as_json: bool) -> None:
         return
     print_table(("table", "column", "rule", "cells or rows", "rowids"), rows)
     click.echo(
-        "A rule without a column sets the row aside, or ends the run where its policy is fail. Nothing was written to a target."
+        "A rule without a column sets the row aside, or ends the run where its policy is fail."
+        " Nothing was written to a target."
     )

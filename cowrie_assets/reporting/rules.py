@@ -26,7 +26,7 @@ def rules_document() -> Iterator[Block]:
         ", with all its cells. So what is lost below is lost in the target, not in the ledger.",
     )
     yield Paragraph.of(
-        "Where several rules change one cell the ledger names them with ",
+        "Where several rules change one cell the ledger joins them by ",
         Code("+"),
         ", and the strictest policy counts.",
     )
@@ -35,9 +35,7 @@ def rules_document() -> Iterator[Block]:
         [_described(r) for r in RULES.values()],
     )
     yield Heading("Examples")
-    yield Paragraph.of(
-        "Each cell is an SQL expression of what SQLite stores; the tests put every one through the code."
-    )
+    yield Paragraph.of("Each cell is an SQL expression of what SQLite stores; the tests put each one through the code.")
     yield Table(
         ("Rule", "Column", "Stored", "In the target"),
         [
