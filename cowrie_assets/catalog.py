@@ -22,6 +22,7 @@ class Type(StrEnum):
     BOOLEAN = "boolean"
     TIMESTAMPTZ = "timestamptz"
     JSONB = "jsonb"
+    JSON = "json"
     BYTEA = "bytea"
 
 
@@ -84,6 +85,11 @@ class Table:
     def with_columns(self, extra: tuple[Column, ...]) -> Table:
         """The same table with columns that only this source has (of a later processor) at its end."""
         return replace(self, columns=self.columns + extra)
+
+    def with_json(self, kind: Type) -> Table:
+        """The same table with its documents stored as `kind`: jsonb, or json, which keeps their bytes."""
+        columns = (replace(c, type=kind) if c.type is Type.JSONB else c for c in self.columns)
+        return replace(self, columns=tuple(columns))
 
     @property
     def serial(self) -> str | None:

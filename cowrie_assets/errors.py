@@ -55,6 +55,12 @@ class LoadError(CowrieError):
     exit_code = 3
 
 
+class RuleError(CowrieError):
+    """A rule whose policy is `fail` found a cell or row: names table, partition, rowid, column and rule."""
+
+    exit_code = 3
+
+
 class DifferenceError(CowrieError):
     """Source and target differ, or a budget was passed."""
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from .db.url import mask, postgres_url, sqlite_path
 from .errors import SettingsError
+from .policies import Treatment, read_json_type, read_policies
 
 
 class Grain(StrEnum):
@@ -40,6 +41,7 @@ class Settings:
         grain: None means `auto`: the finest that gives at most 120 windows.
         start, end: first and last day of the windows (inclusive); None means as the data say.
         append: a target that already holds other rows is accepted.
+        treatment: the rules' policies, unwrapping, the type of documents.
         today: the day the plan is made on; injected in tests.
     """
 
@@ -51,6 +53,7 @@ class Settings:
     start: date | None = None
     end: date | None = None
     append: bool = False
+    treatment: Treatment = Treatment()
     today: date | None = None
 
     def __post_init__(self) -> None:
@@ -111,7 +114,7 @@ def load_settings(env: Mapping[str, str] | None = None, directory: Path | None =
     values = {name: value.strip() for name, value in env.items() if name.startswith("COWRIE_") and value.strip()}
     named = values.get("COWRIE_SENSORS_FILE")
     file = Path(named) if named else (directory or Path()) / "sensors.toml"
-    common = _sensors(file, required=named is not None)
+    common, migration = _sensors(file, required=named is not None)
     home = Path(values.get("COWRIE_HOME", ".cowrie"))
     source = _source(values, common, file)
     target = None
@@ -129,14 +132,16 @@ def load_settings(env: Mapping[str, str] | None = None, directory: Path | None =
         start=start,
         end=end,
         append=_flag(values, "COWRIE_APPEND"),
+        treatment=_treatment(values, migration, file),
         today=_day(values, "COWRIE_TODAY"),
     )
     return replace(settings, staging=values.get("COWRIE_STAGING_URL") or _default_staging(settings))
 
 
-def _sensors(file: Path, *, required: bool) -> dict[str, Any]:
+def _sensors(file: Path, *, required: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tables [global] and [migration]."""
     if not file.exists() and not required:
-        return {}
+        return {}, {}
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -146,7 +151,30 @@ def _sensors(file: Path, *, required: bool) -> dict[str, Any]:
     common = content.get("global", {})
     if not isinstance(common, dict):
         raise SettingsError(f"{file}: [global] is no table.", hint='Write [global] and db = "postgresql://…" below it.')
-    return common
+    migration = content.get("migration", {})
+    if not isinstance(migration, dict) or not isinstance(migration.get("rules", {}), dict):
+        raise SettingsError(
+            f"{file}: [migration] or [migration.rules] is no table.",
+            hint='Write [migration.rules] and "json.truncated" = "quarantine" below it.',
+        )
+    unknown = sorted(migration.keys() - {"rules", "unwrap", "json_type"})
+    if unknown:
+        raise SettingsError(f"{file}: [migration] has no {unknown[0]}.", hint="It has rules, unwrap and json_type.")
+    return common, migration
+
+
+def _treatment(values: Mapping[str, str], migration: Mapping[str, Any], file: Path) -> Treatment:
+    unwrap, stored = f"{file.name} [migration] unwrap", f"{file.name} [migration] json_type"
+    if "COWRIE_UNWRAP" in values or "unwrap" not in migration:
+        unwrapped = _flag(values, "COWRIE_UNWRAP")
+    else:
+        unwrapped = _flag({unwrap: str(migration["unwrap"])}, unwrap)
+    setting = "COWRIE_JSON_TYPE" if "COWRIE_JSON_TYPE" in values else stored
+    return Treatment(
+        read_policies(migration.get("rules", {}), values.get("COWRIE_RULES", "")),
+        unwrapped,
+        read_json_type(values.get("COWRIE_JSON_TYPE", str(migration.get("json_type", "jsonb"))), setting),
+    )
 
 
 def _source(values: Mapping[str, str], common: Mapping[str, Any], file: Path) -> Path | None:

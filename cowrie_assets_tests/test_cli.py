@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -216,3 +217,30 @@ def test_the_console_script_is_installed() -> None:
         [Path(sys.executable).with_name("cowrie-assets"), "--version"], capture_output=True, text=True, check=True
     )
     assert shown.stdout.startswith("cowrie-assets, version")
+
+
+def test_a_policy_ends_the_run_and_says_how_to_change_it(
+    run: Run, small: Path, pg_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(pg_url) as connection:
+        info = connection.info
+        url = f"postgresql://{info.user}@/{info.dbname}?host={info.host}&port={info.port}"
+    monkeypatch.setenv("COWRIE_RULES", "json.nul@raw_events=fail")
+    ended = run("migrate", "--source", str(small), "--target", url, "--tables", "raw_events")
+    assert ended.code == 3
+    assert re.search(r"Partition .* of raw_events, rowid \d+, payload: json\.nul, whose policy is fail", ended.err)
+    assert '"json.nul@raw_events" to repair or quarantine' in ended.err
+    monkeypatch.setenv("COWRIE_RULES", "json.nul@raw_events=quarantine")
+    ended = run("migrate", "--source", str(small), "--target", url, "--tables", "raw_events")
+    assert ended.code == 2
+    assert "cowrie-assets plan --replace" in ended.err
+    assert run("plan", "--source", str(small), "--replace").code == 0
+    assert run("migrate", "--source", str(small), "--target", url, "--tables", "raw_events").code == 0
+    with psycopg.connect(pg_url) as connection:
+        rules = connection.execute(
+            "SELECT count(*) FILTER (WHERE rule = 'json.nul') > 0 FROM cowrie_migration.quarantine"
+        ).fetchone()
+        assert rules == (True,)
+    monkeypatch.setenv("COWRIE_RULES", "json.nul=skip")
+    ended = run("migrate", "--source", str(small), "--target", url)
+    assert (ended.code, "json.nul allows repair, quarantine, fail" in ended.err) == (2, True)

@@ -6,6 +6,8 @@ Not here: single examples of each step (`test_json_rules.py`).
 from __future__ import annotations
 
 import json
+import random
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cowrie_assets.cleaning.json_document import Document, Unusable, clean_document
+from cowrie_assets.cleaning.json_scan import unescape
+from cowrie_assets_tests.test_json_differential import GUESSES, make_cell
 
 NAMES = st.sampled_from(["session", "eventid", "src_port", "duration", "input", "x", "é", "a b"])
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -155,3 +159,47 @@ def test_a_guess_is_repaired_by_the_exact_rules_and_keeps_an_older_note() -> Non
     assert found.text.endswith(
         '"_migration_note": 1, "_migration_note_2": "NaN", "_migration_note_3": "json.truncated"}'
     )
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> str:
+    """An event as its writer had it, with a few places cut out, doubled or written over."""
+    text = json.dumps(draw(EVENTS), ensure_ascii=draw(st.booleans()))
+    if draw(st.booleans()):
+        text = json.dumps(text)[1:-1]
+    for _ in range(draw(st.integers(1, 3))):
+        start, length = draw(st.integers(0, len(text))), draw(st.integers(0, 6))
+        noise = draw(
+            st.sampled_from(["", "", '"', "}", "{", ",", ":", "\\", " log line ", text[start : start + length]])
+        )
+        text = text[:start] + noise + text[start + length :]
+    return text
+
+
+def of_the_generator(seed: int) -> str:
+    return make_cell(random.Random(seed)).decode("utf-8", "replace")
+
+
+@given(damaged() | st.integers(0, 2**32).map(of_the_generator), st.booleans())
+def test_a_guess_takes_its_members_from_the_text_and_passes_the_exact_rules(text: str, jsonb: bool) -> None:
+    found = clean_document(text.encode(), jsonb=jsonb)
+    if isinstance(found, Unusable):
+        return
+    assert clean_document(found.text.encode(), jsonb=jsonb) == Document(found.text, ())
+    guess = found.rules[0] if found.rules and found.rules[0] in GUESSES else None
+    note = re.search(r', "(_migration_note[_0-9]*)": "([a-z.]+)"}$', found.text)
+    if guess is None:
+        assert note is None or note[0] in text
+        return
+    if found.rules != (guess,):
+        return  # the exact rules changed it further; their own tests say how
+    body = found.text.removesuffix(f', "_migration_note": "{guess}"}}')
+    if body == found.text:  # an array has no note, and a note of the text's own keeps its name
+        assert guess == "json.escaped" or "_migration_note" in text
+        return
+    if guess == "json.fields":
+        members = re.findall(r'"[a-z_]+": (?:"(?:[^"\\]|\\.)*"|[^",]+)', body)
+        assert "{" + ", ".join(members) == body
+        assert all(re.search(re.escape(m).replace(":\\ ", r"\s*:\s*", 1), text) for m in members)
+    else:
+        assert body[1:] in (unescape(text) if guess == "json.escaped" else text)

@@ -95,7 +95,10 @@ def test_a_column_the_source_lacks_makes_no_duplicates(tmp_path: Path) -> None:
     [
         ("k TEXT COLLATE NOCASE, v, UNIQUE (k, v)", "('a' || char(0), 1), ('A\\x00', 1)", {}),
         ("k TEXT COLLATE NOCASE, v, UNIQUE (k, v)", "('a' || char(0), 1), ('a\\x00', 1)", {1: (2, "k, v")}),
-        ("k PRIMARY KEY, v", "(1, 0), ('x', 0), ('1', 0)", {1: (3, "k")}),
+        ("k PRIMARY KEY, v", "(1, 0), ('x', 0), ('1', 0)", {3: (1, "k")}),
+        ("k PRIMARY KEY, v", "('1', 0), (1, 0), (x'31', 0)", {2: (1, "k"), 3: (1, "k")}),
+        ("k PRIMARY KEY, v", "(x'31', 0), (1, 0), ('x', 0)", {1: (2, "k")}),
+        ("k PRIMARY KEY, v", "(x'31', 0), ('1', 0), (1, 0)", {1: (2, "k"), 3: (2, "k")}),
         ("k INTEGER, v, UNIQUE (k)", "(1, 0), ('x', 0)", {}),
         ("k PRIMARY KEY, v", "(1, 0), (2, 0)", {}),
         ("k INTEGER, v TEXT, UNIQUE (k, v)", "(1, 'a' || char(0)), (1, 'a\\x00'), (2, 'a\\x00')", {1: (2, "k, v")}),

@@ -18,11 +18,19 @@ from .outcome import Outcome, Refusal, Repair
 BLOB_RULE = "json.blob"
 
 
-def clean_json_cells(cells: Cells, fields: Sequence[str] = ()) -> tuple[Outcome, dict[str, pa.StringArray]]:
+def clean_json_cells(
+    cells: Cells, fields: Sequence[str] = (), *, jsonb: bool = True, unwrap: bool = False
+) -> tuple[Outcome, dict[str, pa.StringArray]]:
     """Clean a JSON column (JSON text out) and read members of it.
 
+    Args:
+        cells: the stored cells.
+        fields: names of members to return as text.
+        jsonb: the target's column is jsonb; False where it is json.
+        unwrap: `{"malformed": "…"}` gives way to the object in it.
+
     Returns:
-        The outcome, and for each name in `fields` what `jsonb ->> name` gives for the cleaned document.
+        The outcome, and for each name in `fields` what `->> name` gives for the cleaned document.
     """
     if cells.storage is Storage.NULL:
         empty = pa.nulls(len(cells), pa.string())
@@ -30,7 +38,7 @@ def clean_json_cells(cells: Cells, fields: Sequence[str] = ()) -> tuple[Outcome,
     documents = cells.of(Storage.TEXT)
     if cells.storage in (None, Storage.BLOB):
         documents = pc.coalesce(documents, cells.of(Storage.BLOB))
-    column = clean_json(documents, fields)
+    column = clean_json(documents, fields, jsonb=jsonb, unwrap=unwrap)
     values = column.values
     repairs = {r.row: Repair(r.row, r.rules, r.text) for r in column.repairs}
     refusals = [Refusal(r.row, r.rule, r.detail) for r in column.rejects]
@@ -39,7 +47,7 @@ def clean_json_cells(cells: Cells, fields: Sequence[str] = ()) -> tuple[Outcome,
     for row in others:
         _, value = cells.value(row)
         if isinstance(value, (int, float)):
-            text, rules = number_as_json(value)
+            text, rules = number_as_json(value, jsonb=jsonb)
         else:
             text, rules = values[row].as_py(), (BLOB_RULE, *(repairs[row].rules if row in repairs else ()))
         replaced.append(text)

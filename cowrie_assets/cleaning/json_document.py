@@ -5,16 +5,20 @@ Belongs here: the order of the rules for one document. Not here: the rules, and 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
 
 from .json_exact import Repaired, repair
 from .json_heuristics import has_members, recover
-from .json_scan import BLANK, JsonDepthError, JsonSyntaxError
+from .json_scan import BLANK, IS_STRING, JsonDepthError, JsonSyntaxError, unescape
 from .json_size import size_excess
+
+_WRAPPER: Final = re.compile(rf'\s*\{{\s*"malformed"\s*:\s*({IS_STRING.pattern})\s*\}}\s*')
+"""A dead letter around a text that its writer could not read."""
 
 
 class Document(NamedTuple):
-    """A document that `jsonb` takes.
+    """A document that the target takes.
 
     Attributes:
         text: the JSON text.
@@ -32,33 +36,41 @@ class Unusable(NamedTuple):
     detail: str
 
 
-def clean_document(cell: bytes) -> Document | Unusable:
+def clean_document(cell: bytes, *, jsonb: bool = True, unwrap: bool = False) -> Document | Unusable:
     """Decide about one document, by the exact rules where they suffice, else by the first step that finds something.
 
     Args:
         cell: the bytes as SQLite holds them, whatever they are.
+        jsonb: it goes into jsonb; False where it goes into json.
+        unwrap: a wrapper `{"malformed": "…"}` gives way to the object in it, where there is one (`json.wrapped`).
     """
     text = cell.decode("utf-8", "surrogateescape")
     try:
-        found, reason = _found(text)
+        found, reason = _found(text, jsonb, unwrap)
     except JsonDepthError as error:
         return Unusable("json.depth", str(error))
     if found is None:
         return Unusable("json.unreadable", reason)
-    excess = size_excess(found.text)
+    excess = size_excess(found.text, jsonb=jsonb)
     return Unusable("json.size", excess) if excess else Document(found.text, found.rules)
 
 
-def _found(text: str) -> tuple[Repaired | None, str]:
+def _found(text: str, jsonb: bool, unwrap: bool) -> tuple[Repaired | None, str]:
     """Return what was found and, where that is nothing, why."""
+    wrapper = _WRAPPER.fullmatch(text) if unwrap else None
+    if wrapper:
+        inner, _ = _found(unescape(wrapper[1][1:-1]), jsonb, unwrap=False)
+        if inner and inner.text.lstrip(BLANK)[0] == "{" and has_members(inner.text):
+            return Repaired(inner.text, ("json.wrapped", *inner.rules), ""), ""
     if not text.strip(BLANK + "\0"):
         return None, "The text is blank."
     try:
-        found = repair(text)
+        found = repair(text, jsonb=jsonb)
     except JsonSyntaxError as error:
-        return recover(text), f"No JSON and nothing complete in it: {error}"
+        return recover(text, jsonb=jsonb), f"No JSON and nothing complete in it: {error}"
     if not found.rest:
         return found, ""
     if found.text.lstrip(BLANK)[0] in "{[" and has_members(found.text):
         return Repaired(found.text, ("json.trailing", *found.rules), ""), ""
-    return recover(text), f"No JSON and nothing complete in it: {len(found.rest)} characters follow a value."
+    reason = f"No JSON and nothing complete in it: {len(found.rest)} characters follow a value."
+    return recover(text, jsonb=jsonb), reason

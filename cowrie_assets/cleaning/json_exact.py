@@ -129,13 +129,13 @@ def _string_edit(text: str, start: int, end: int, *, json5: bool) -> Edit | None
     return Edit(start, end, f'"{body}"', tuple(rules)) if rules else None
 
 
-def _scalar_edit(text: str, kind: int, start: int, end: int, *, json5: bool) -> Edit | None:
+def _scalar_edit(text: str, kind: int, start: int, end: int, *, json5: bool, jsonb: bool) -> Edit | None:
     """Say what a number or a word needs; None where that is nothing."""
     token = text[start:end]
     if kind == WORD:
         return Edit(start, end, f'"{token.removeprefix("+")}"', ("json.nonfinite",))
     plain = _plain_number(token) if json5 else token
-    rule = number_rule(plain)
+    rule = number_rule(plain) if jsonb else None
     if rule == "json.number":
         return Edit(start, end, f'"{plain}"', (rule,))
     if rule == "json.negzero":
@@ -177,12 +177,13 @@ def _applied(text: str, end: int, edits: list[Edit]) -> tuple[str, set[str]]:
     return "".join(parts), rules
 
 
-def repair(text: str, *, json5: bool = False) -> Repaired:
+def repair(text: str, *, json5: bool = False, jsonb: bool = True) -> Repaired:
     """Repair the value that the text begins with, by the exact rules alone.
 
     Args:
         text: the document. Bytes that were no UTF-8 stand in it as `surrogateescape` leaves them.
         json5: read JSON5 and write it as JSON (rule `json.json5`).
+        jsonb: it goes into jsonb; False where it goes into json, which keeps every key and number as it is spelled.
 
     Raises:
         json_scan.JsonSyntaxError: the text begins with no value.
@@ -202,14 +203,14 @@ def repair(text: str, *, json5: bool = False) -> Repaired:
             if suspect:
                 edit = _string_edit(text, start, end, json5=json5)
         elif kind in (NUMBER, WORD):
-            edit = _scalar_edit(text, kind, start, end, json5=json5)
+            edit = _scalar_edit(text, kind, start, end, json5=json5, jsonb=jsonb)
         elif kind == OPEN:
             stack.append(([], {}))
         elif kind == CLOSE:
             stack.pop()
         if edit:
             edits.append(edit)
-        if kind == KEY:
+        if kind == KEY and jsonb:
             # Compared as `jsonb` will see them: after the repair, and without regard to how they are spelled.
             name = unescape((edit.text if edit else text[start:end])[1:-1])
             starts, members = stack[-1]

@@ -123,10 +123,10 @@ _GUESSES: Final[tuple[tuple[str, Callable[[str], str | None]], ...]] = (
 )
 
 
-def _accepted(text: str, *, json5: bool = False) -> Repaired | None:
+def _accepted(text: str, *, jsonb: bool, json5: bool = False) -> Repaired | None:
     """Put a step's result through the exact rules, which alone decide whether it is JSON."""
     try:
-        found = repair(text, json5=json5)
+        found = repair(text, json5=json5, jsonb=jsonb)
     except JsonSyntaxError:
         return None
     return found if not found.rest and has_members(found.text) else None
@@ -150,11 +150,12 @@ def _noted(text: str, rule: str) -> str:
     return f'{body[:-1].rstrip(BLANK)}, "{note}": "{rule}"}}'
 
 
-def recover(text: str) -> Repaired | None:
+def recover(text: str, *, jsonb: bool = True) -> Repaired | None:
     """Find what a malformed document holds; the first step with a result wins.
 
     Args:
         text: a document that is no JSON by the exact rules.
+        jsonb: as `repair` takes it.
 
     Returns:
         The new document, whose rules begin with that of the step, or None where nothing was found.
@@ -162,13 +163,13 @@ def recover(text: str) -> Repaired | None:
     Raises:
         json_scan.JsonDepthError: what was found is nested too deeply.
     """
-    found = _accepted(text, json5=True)
+    found = _accepted(text, jsonb=jsonb, json5=True)
     if found is not None:
         return Repaired(found.text, ("json.json5", *(rule for rule in found.rules if rule != "json.json5")), "")
     unpadded = text.rstrip("\0")
     for rule, guess in _GUESSES:
         candidate = guess(unpadded)
-        found = None if candidate is None else _accepted(candidate)
+        found = None if candidate is None else _accepted(candidate, jsonb=jsonb)
         if found is not None:
             return Repaired(_noted(found.text, rule), (rule, *found.rules), "")
     return None

@@ -21,8 +21,8 @@ SIZE_SAFE: Final = 2**25
 MAX_TEXT_BYTES: Final = 2**29 - 1
 
 
-def size_excess(text: str) -> str | None:
-    """Say which limit of `jsonb` a repaired document passes, or None.
+def size_excess(text: str, *, jsonb: bool = True) -> str | None:
+    """Say which limit of `jsonb`, or of a `json` that is loaded, a repaired document passes, or None.
 
     Every member is counted with the padding it may need, up to three bytes: a document that close to 256 MB may be
     refused although it would just have fitted.
@@ -31,6 +31,8 @@ def size_excess(text: str) -> str | None:
         return None
     if len(text.encode()) > MAX_TEXT_BYTES:
         return f"The text is longer than {MAX_TEXT_BYTES} bytes."
+    if not jsonb:
+        return None
     padded = False
     strings = size = 0
     counts = [0]  # a scalar, too, is kept in an array

@@ -107,12 +107,13 @@ def jsonb_text(text: str) -> str:
     return _joined(_value(text, next(stream), stream))
 
 
-def field_texts(text: str, names: Collection[str]) -> dict[str, str | None]:
+def field_texts(text: str, names: Collection[str], *, jsonb: bool = True) -> dict[str, str | None]:
     """Return what `->>` gives for each name that the document has as a member.
 
     Args:
         text: a repaired document, of any type; only an object has members.
         names: the members asked for.
+        jsonb: what `->>` gives of jsonb; False for json, which prints numbers and containers as they are spelled.
 
     Returns:
         Name to text; None for a JSON null. A name that is no member is missing.
@@ -127,14 +128,17 @@ def field_texts(text: str, names: Collection[str]) -> dict[str, str | None]:
             break
         name = unescape(text[start + 1 : end - 1])
         kind, start, end = first = next(stream)
-        if name not in names:
+        if name not in names or not jsonb:
             depth = int(kind == OPEN)
             while depth:
-                depth += {OPEN: 1, CLOSE: -1}.get(next(stream)[0], 0)
-        elif kind == STRING:
+                kind, _, end = next(stream)
+                depth += {OPEN: 1, CLOSE: -1}.get(kind, 0)
+        if name not in names:
+            continue
+        if text[start] == '"':
             found[name] = unescape(text[start + 1 : end - 1])
         elif text[start:end] == "null":
             found[name] = None
         else:
-            found[name] = _joined(_value(text, first, stream))
+            found[name] = _joined(_value(text, first, stream)) if jsonb else text[start:end]
     return found

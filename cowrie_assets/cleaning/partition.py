@@ -16,14 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..catalog import Type
-from ..errors import StagingError
+from ..errors import RuleError, StagingError
 from ..planning.plan import Plan, TablePlan
+from ..rules import Policy, rule_of
 from ..source.reader import Range, extend_ranges
 from ..staging.files import COMPRESSION, ROWID, Manifest, read_partition, require_manifest
 from ..staging.store import Store, part
-from .table import Cleaned, QuarantineRow, RepairRow, TableCleaner
+from .table import Cleaned, Forbidden, QuarantineRow, RepairRow, TableCleaner
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Raised with every change of a rule: what was cleaned by older rules is cleaned again."""
 
 ARROW_TYPES: dict[Type, pa.DataType] = {
@@ -33,6 +34,7 @@ ARROW_TYPES: dict[Type, pa.DataType] = {
     Type.BOOLEAN: pa.bool_(),
     Type.TIMESTAMPTZ: pa.timestamp("us", "UTC"),
     Type.JSONB: pa.string(),
+    Type.JSON: pa.string(),
     Type.BYTEA: pa.binary(),
 }
 REPAIRS = pa.schema(
@@ -108,8 +110,10 @@ def read_cleaned(store: Store, table: str, key: str) -> CleanedManifest | None:
 
 
 def inputs_of(plan: TablePlan, staged: Manifest) -> str:
-    """Identity of what a cleaned partition is made from: staged content, rules, shape, duplicates."""
+    """Identity of what a cleaned partition is made from: staged content, rules, policies, shape, duplicates."""
+    policies = plan.treatment.policies.concerning(plan.target.name)
     parts = [RULES_VERSION, staged.digest, staged.rows, repr(plan.target), sorted(plan.losers.items())]
+    parts += [policies, plan.treatment.unwrap]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -122,7 +126,12 @@ def clean_partition(
     force: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[CleanedManifest, bool]:
-    """See that a partition is cleaned: its manifest, and whether it was made now; StagingError if it is not staged."""
+    """See that a partition is cleaned: its manifest, and whether it was made now.
+
+    Raises:
+        StagingError: where it is not staged.
+        RuleError: where a rule whose policy is `fail` finds something.
+    """
     planned = plan.tables[table]
     staged = require_manifest(store, table, key)
     inputs = inputs_of(planned, staged)
@@ -133,12 +142,26 @@ def clean_partition(
     batches = (cleaner.clean(batch) for batch in read_partition(store, staged))
     with _Writer(store, planned, table, key) as writer:
         for cleaned in batches:
+            if cleaned.forbidden:
+                raise _failure(table, key, cleaned.forbidden)
             writer.add(cleaned)
             if progress:
                 progress(len(cleaned.rowids) + len(cleaned.quarantine))
     manifest = writer.manifest(inputs, staged)
     store.write_json(f"{folder(table, key)}/manifest.json", asdict(manifest))
     return manifest, True
+
+
+def _failure(table: str, key: str, found: list[Forbidden]) -> RuleError:
+    first, more = found[0], len(found) - 1
+    rule = rule_of(first.rule)
+    allowed = " or ".join(p for p in rule.allowed if p is not Policy.FAIL)
+    return RuleError(
+        f"Partition {key} of {table}, rowid {first.rowid}, {first.column}: {first.rule}, whose policy is fail"
+        f"{f' (and {more:,} more in these rows)' if more else ''}.",
+        hint=f'Mend the source, or set "{rule.code}@{table}" to {allowed} in COWRIE_RULES or sensors.toml, then run'
+        " `cowrie-assets plan --replace`.",
+    )
 
 
 def _counts(manifest: CleanedManifest) -> dict[str, int]:

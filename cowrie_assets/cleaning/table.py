@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 
 from ..catalog import SCHEMA_VERSION, Column, Type
 from ..planning.plan import TablePlan
+from ..rules import Policy
 from ..source.cells import Cells, Storage, Value, original_bytes
 from ..source.dating import json_member
 from ..source.instants import INSTANT, read_instants
@@ -56,6 +58,20 @@ class QuarantineRow:
     large: tuple[tuple[str, bytes], ...] = ()
 
 
+class Forbidden(NamedTuple):
+    """A cell, or the columns of a row, found by a rule whose policy is `fail`."""
+
+    rowid: int
+    column: str
+    rule: str
+
+
+class _Loss(NamedTuple):
+    rule: str
+    detail: str
+    columns: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Cleaned:
     """A cleaned batch.
@@ -66,6 +82,7 @@ class Cleaned:
             defaults hold).
         derived: column -> rowids of the cells that we filled.
         differing: column -> rowids of cells that are kept though the payload says otherwise (a finding).
+        forbidden: what no migration may hold, by the settings; those rows are among the set aside.
     """
 
     rowids: pa.Int64Array
@@ -74,6 +91,7 @@ class Cleaned:
     quarantine: list[QuarantineRow] = field(default_factory=list)
     derived: dict[str, pa.Int64Array] = field(default_factory=dict)
     differing: dict[str, pa.Int64Array] = field(default_factory=dict)
+    forbidden: list[Forbidden] = field(default_factory=list)
 
 
 _KERNELS: dict[Type, Callable[[Cells], Outcome]] = {
@@ -108,7 +126,8 @@ class _Run:
         self.cleaner, self.batch = cleaner, batch
         self.values: dict[str, pa.Array] = {}
         self.repairs: dict[int, list[tuple[str, Repair]]] = {}
-        self.lost: dict[int, tuple[str, str]] = {}
+        self.lost: dict[int, list[_Loss]] = {}
+        self.forbidden: list[Forbidden] = []
         self.members: dict[str, dict[str, pa.StringArray]] = {}
         self.filled: dict[str, pa.BooleanArray] = {}
         self.differing: dict[str, pa.BooleanArray] = {}
@@ -118,7 +137,9 @@ class _Run:
         for row, rowid in self._losers():
             winner, columns = self.cleaner.plan.losers[rowid]
             other = f"row {winner}" if self.cleaner.has_rowids else "another row"
-            self.lost[row] = ("key.duplicate", f"({columns}) is also the key of {other}")
+            named = tuple(c for c in self.cleaner.table.unique_sets if ", ".join(c) == columns)
+            detail = f"({columns}) is also the key of {other}"
+            self._lose(row, _Loss("key.duplicate", detail, named[0] if named else tuple(columns.split(", "))))
         for column in sorted(self.cleaner.columns, key=lambda c: c.derived is not None):
             self._column(column)
         for column, refusals in self.pending:
@@ -126,6 +147,8 @@ class _Run:
         for column in self.cleaner.columns:
             if not column.nullable:
                 self._required(column)
+        if self.cleaner.plan.treatment.policies.overrides:
+            self._apply_policies()
         return self._assemble()
 
     def _losers(self) -> list[tuple[int, int]]:
@@ -136,11 +159,12 @@ class _Run:
 
     def _column(self, column: Column) -> None:
         cells = self.batch.cells(column.name)
-        if column.type is Type.JSONB:
+        if column.type in (Type.JSONB, Type.JSON):
             wanted = [c.derived[1] for c in self.cleaner.derived if c.derived and c.derived[0] == column.name]
-            outcome, self.members[column.name] = clean_json_cells(cells, wanted)
+            jsonb, unwrap = column.type is Type.JSONB, self.cleaner.plan.treatment.unwrap
+            outcome, self.members[column.name] = clean_json_cells(cells, wanted, jsonb=jsonb, unwrap=unwrap)
             for refusal in outcome.refusals:
-                self.lost.setdefault(refusal.row, (refusal.rule, f"{column.name}: {refusal.detail}"))
+                self._refuse(column, refusal)
         elif column.type is Type.TEXT:
             widened = column.name in self.cleaner.plan.types
             outcome = clean_text(cells, numbers_fit=widened)
@@ -181,18 +205,46 @@ class _Run:
                 self._repair(column, Repair(refusal.row, (refusal.rule,), None))
             return
         found = self._fallback(column, [refusal.row for refusal in refusals])
-        mended = found.is_valid().to_pylist()
+        mended = [
+            has_one and self._policy((refusal.rule,), (column.name,))[0] is Policy.REPAIR
+            for refusal, has_one in zip(refusals, found.is_valid().to_pylist(), strict=True)
+        ]
         for refusal, has_one in zip(refusals, mended, strict=True):
             if not has_one:
-                self.lost.setdefault(refusal.row, (refusal.rule, f"{column.name}: {refusal.detail}"))
+                self._refuse(column, refusal)
         rows = [refusal.row for refusal, has_one in zip(refusals, mended, strict=True) if has_one]
         if rows:
             mask = np.zeros(len(self.batch), np.bool_)
             mask[rows] = True
-            found = found.drop_null()
+            found = found.filter(pa.array(mended))
             self.values[column.name] = pc.replace_with_mask(self.values[column.name], pa.array(mask), found)
             for row, text in zip(rows, scalars.instant_texts(found), strict=True):
                 self._repair(column, Repair(row, ("date.fallback",), text))
+
+    def _refuse(self, column: Column, refusal: Refusal) -> None:
+        self._lose(refusal.row, _Loss(refusal.rule, f"{column.name}: {refusal.detail}", (column.name,)))
+
+    def _lose(self, row: int, loss: _Loss) -> None:
+        self.lost.setdefault(row, []).append(loss)
+
+    def _policy(self, codes: tuple[str, ...], columns: tuple[str, ...]) -> tuple[Policy, str]:
+        return self.cleaner.plan.treatment.policies.strictest(codes, self.cleaner.table.name, columns)
+
+    def _apply_policies(self) -> None:
+        """Set aside what is repaired against its policy, and note what must not be there at all."""
+        found = [(row, loss.rule, loss.columns) for row, losses in self.lost.items() for loss in losses]
+        forbidden = [f for f in found if self._policy((f[1],), f[2])[0] is Policy.FAIL]
+        for row, repairs in self.repairs.items():
+            for name, repair in repairs:
+                policy, rule = self._policy(repair.rules, (name,))
+                if policy is Policy.REPAIR:
+                    continue
+                detail = f"{name}: not to be repaired: {scalars.shown(self.batch.cells(name), row)}"
+                self._lose(row, _Loss(rule, detail, (name,)))
+                if policy is Policy.FAIL:
+                    forbidden.append((row, rule, (name,)))
+        for row, rule, columns in sorted(forbidden):
+            self.forbidden.append(Forbidden(self.batch.rowids[row].as_py(), ", ".join(columns), rule))
 
     def _repair(self, column: Column, repair: Repair) -> None:
         self.repairs.setdefault(repair.row, []).append((column.name, repair))
@@ -208,9 +260,9 @@ class _Run:
 
     def _required(self, column: Column) -> None:
         for row in pc.indices_nonzero(pc.is_null(self.values[column.name])).to_pylist():
-            if row not in self.lost:
+            if not any(loss.columns == (column.name,) for loss in self.lost.get(row, ())):
                 what = "key.null" if column.name in self.cleaner.table.key else "null.required"
-                self.lost[row] = (what, f"{column.name} is NULL and may not be")
+                self._lose(row, _Loss(what, f"{column.name} is NULL and may not be", (column.name,)))
 
     def _assemble(self) -> Cleaned:
         rowids = self.batch.rowids
@@ -234,7 +286,7 @@ class _Run:
 
         derived = {n: chosen(m) for n, m in self.filled.items()}
         differing = {n: chosen(m) for n, m in self.differing.items()}
-        return Cleaned(rowids, columns, repairs, quarantine, derived, differing)
+        return Cleaned(rowids, columns, repairs, quarantine, derived, differing, self.forbidden)
 
     def _target_key(self, row: int) -> str | None:
         parts = [
@@ -258,8 +310,8 @@ class _Run:
         )
 
     def _quarantine_row(self, row: int, rowid: int) -> QuarantineRow:
-        rule, detail = self.lost[row]
-        return set_aside(self.batch, row, rowid, rule, detail, self._target_key(row))
+        first = self.lost[row][0]
+        return set_aside(self.batch, row, rowid, first.rule, first.detail, self._target_key(row))
 
 
 def set_aside(batch: Batch, row: int, rowid: int, rule: str, detail: str, target_key: str | None) -> QuarantineRow:

@@ -14,7 +14,7 @@ import click
 from .. import __version__
 from ..errors import CowrieError
 from ..reporting.text import inert
-from . import inspect, maintain, migrate, show
+from . import inspect, maintain, migrate, rules, show
 
 INTERRUPTED = 3
 ERROR_LENGTH = 2_000
@@ -42,6 +42,7 @@ for command in (
     show.verify,
     show.report,
     show.quarantine,
+    rules.rules,
     maintain.reset,
     maintain.clean,
     maintain.psql,

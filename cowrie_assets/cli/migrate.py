@@ -224,4 +224,7 @@ def _print_dry_run(pipeline: Pipeline, as_json: bool) -> None:
         print_json([dict(zip(names, (*row[:4], examples[row[:3]]), strict=True)) for row in rows])
         return
     print_table(("table", "column", "rule", "cells or rows", "rowids"), rows)
-    click.echo("A rule without a column sets the row aside. Nothing was written to a target.")
+    click.echo(
+        "A rule without a column sets the row aside, or ends the run where its policy is fail."
+        " Nothing was written to a target."
+    )

@@ -19,8 +19,9 @@ from ..catalog import Index, Table, Type
 from ..cleaning.partition import CleanedManifest, read_cleaned, read_rows
 from ..cleaning.scalars import postgres_text
 from ..cleaning.table import set_aside
-from ..errors import LoadError, StagingError
+from ..errors import LoadError, RuleError, StagingError
 from ..planning.plan import Plan, TablePlan
+from ..rules import Policy
 from ..source.reader import Range, extend_ranges
 from ..staging.files import ROWID, read_partition, require_manifest
 from ..staging.store import Store
@@ -78,6 +79,7 @@ def load_partition(
     Raises:
         StagingError: where it is not cleaned.
         LoadError: where it could not be loaded; the target is as it was before.
+        RuleError: where PostgreSQL refuses a row and the policy of that is `fail`.
     """
     cleaned = read_cleaned(store, table, key)
     if cleaned is None:
@@ -120,6 +122,7 @@ class _Load:
             remove_rows(self.connection, self.table, row[2], row[5], row[6])
         ledger.forget(self.connection, self.cleaned.table, self.cleaned.partition)
         refused = self._copy(progress)
+        self._see_policy(refused)
         if progress:
             progress(self.cleaned.quarantined)
         return self._record(refused)
@@ -136,6 +139,17 @@ class _Load:
             if progress:
                 progress(rows.num_rows + len(now))
         return refused
+
+    def _see_policy(self, refused: list[Refused]) -> None:
+        for row in refused:
+            rule = f"postgres.{row.sqlstate}"
+            if self.plan.treatment.policies.of(rule, self.table.name) is Policy.FAIL:
+                raise RuleError(
+                    f"Partition {self.cleaned.partition} of {self.cleaned.table}, rowid {row.rowid}: {rule}, whose"
+                    f" policy is fail: {row.message}.",
+                    hint=f'Mend the source or the target, or set "postgres.*@{self.table.name}" to quarantine in'
+                    " COWRIE_RULES or sensors.toml, then run `cowrie-assets plan --replace`.",
+                )
 
     def _copy_batch(self, rows: pa.Table) -> list[Refused]:
         refused = copy_rows(self.connection, self.table, rows, self._make_room)

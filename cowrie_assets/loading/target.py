@@ -38,7 +38,7 @@ def target_tables(plan: Plan) -> dict[str, Table]:
     tables = {name: planned.target for name, planned in plan.tables.items()}
     if plan.is_cowrie:
         for name, entry in TABLES.items():
-            tables.setdefault(name, entry)
+            tables.setdefault(name, entry.with_json(plan.treatment.json_type))
     return tables
 
 
@@ -82,6 +82,8 @@ def check_pinned(known: Plan | None, plan: Plan) -> None:
     elif known.windows != plan.windows:
         was, now = known.windows, plan.windows
         differences.append(f"windows {was.start} to {was.end}, now {now.start} to {now.end}")
+    if known.treatment.json_type != plan.treatment.json_type:
+        differences.append(f"documents as {known.treatment.json_type}, now {plan.treatment.json_type}")
     if not _same_source(known, plan):
         differences.append(f"source {known.source_path}, now {plan.source_path}")
     if differences:

@@ -16,7 +16,7 @@ from itertools import groupby
 import pyarrow.compute as pc
 
 from ..catalog import TABLES, Column, Table, Type
-from ..cleaning.text import text_of
+from ..cleaning.text import NUMBER_RULE, text_of
 from ..source.cells import Cells, Storage, Value
 from ..source.reader import Batch
 from ..source.schema import SourceTable, quoted
@@ -41,6 +41,7 @@ class KeyWatch:
         self.columns = [n for n in source.stored if any(n in s for s in self.sets)]
         self.target = target
         self.known = TABLES[target.name].columns if target.known else ()
+        self.widened: frozenset[str] = frozenset()
         self._changed: list[tuple[int, dict[str, tuple[Storage, Value]]]] = []
 
     def add(self, batch: Batch) -> None:
@@ -69,12 +70,15 @@ class KeyWatch:
     ) -> dict[int, tuple[int, str]]:
         """Rowid -> (winning rowid, columns): an unrepaired key wins over a repaired one, then the lowest rowid.
 
+        A number in a column that the plan made text is no repair: its digits are its value.
+
         Args:
             connection: the source.
             high: highest rowid that is migrated.
             types: what each column that the catalog does not know became.
         """
         self.target = target_table(self.source, dict(types))
+        self.widened = frozenset(types)
         self._add_numbers(connection, high)
         lost: dict[int, tuple[int, str]] = {}
         for columns in self.sets:
@@ -141,32 +145,35 @@ class KeyWatch:
         high: int | None,
         lost: dict[int, tuple[int, str]],
     ) -> None:
-        groups: dict[Key, list[int]] = defaultdict(list)
+        groups: dict[Key, list[tuple[bool, int]]] = defaultdict(list)
         for rowid, cells in self._changed:
             if rowid not in lost and any(_is_changed(self.target.column(c), *cells[c]) for c in columns):
                 key = tuple(_target_value(self.target.column(c), *cells[c]) for c in columns)
                 if None not in key:
-                    groups[key].append(rowid)
+                    groups[key].append((any(self._repaired(c, *cells[c]) for c in columns), rowid))
         # The target compares bytes, whatever collation the source declares.
         test = " AND ".join(f"{quoted(c)} COLLATE BINARY = ?" for c in columns)
         # Only a cell stored as text stays as it is: affinity would let '5' find the number 5, a changed row itself.
         texts = [c for c in columns if self.target.column(c).type is Type.TEXT]
         test += "".join(f" AND typeof({quoted(c)}) = 'text'" for c in texts)
         table, rowid_name = quoted(self.source.name), self.source.rowid
-        # Without rowids only the fact counts: no row is named 0 then.
+        # Without rowids only the fact counts: no row is named 0 then, and those looked at here are all repaired.
         sql = f"SELECT 0 FROM {table} WHERE {test} LIMIT 1"
         limit: tuple[int, ...] = ()
         if rowid_name is not None:
-            sql = f"SELECT min({rowid_name}) FROM {table} WHERE {test} AND {rowid_name} <= ?"
+            sql = f"SELECT {rowid_name} FROM {table} WHERE {test} AND {rowid_name} <= ? ORDER BY {rowid_name}"
             limit = (2**63 - 1 if high is None else high,)
-        for key, rowids in groups.items():
-            found = connection.execute(sql, (*key, *limit)).fetchone()
-            winner = found[0] if found else None
-            first, *rest = sorted(rowids)
-            if winner is not None:
-                rest = [first, *rest]
-            for rowid in rest:
-                lost.setdefault(rowid, (first if winner is None else winner, ", ".join(columns)))
+        for key, changed in groups.items():
+            # One that lost under another constraint is set aside and holds this key no longer.
+            unchanged = [(False, r) for (r,) in connection.execute(sql, (*key, *limit)) if r not in lost]
+            (_, winner), *rest = sorted([*unchanged[:1], *changed])
+            for _, rowid in rest:
+                lost.setdefault(rowid, (winner, ", ".join(columns)))
+
+    def _repaired(self, column: str, storage: Storage, value: Value) -> bool:
+        if self.target.column(column).type is not Type.TEXT or value is None:
+            return False
+        return bool(set(text_of(storage, value)[1]) - ({NUMBER_RULE} if column in self.widened else set()))
 
 
 def _is_changed(column: Column, storage: Storage, value: Value) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..catalog import ALL, TABLES, UNDATED, Table, Type
 from ..errors import PlanError
+from ..policies import Treatment
 from ..settings import Grain, Settings
 from ..source.reader import Range
 from ..source.schema import SourceColumn, SourceIndex, SourceTable
@@ -52,6 +53,7 @@ class TablePlan:
         types: the target type of each column that the catalog does not know.
         slices: partition key -> where its rows lie; partitions without rows are absent.
         losers: rowid -> (winning rowid, unique columns): rows that go to quarantine as duplicates.
+        treatment: how its cells are treated: the plan's, kept once in what it `asked`.
     """
 
     source: SourceTable
@@ -61,6 +63,7 @@ class TablePlan:
     slices: dict[str, Slice]
     losers: dict[int, tuple[int, str]] = field(default_factory=dict)
     foreign_keys: tuple[ForeignKey, ...] = ()
+    treatment: Treatment = Treatment()
 
     @property
     def dated(self) -> bool:
@@ -70,7 +73,7 @@ class TablePlan:
     @cached_property
     def target(self) -> Table:
         """The target's table."""
-        return target_table(self.source, self.types)
+        return target_table(self.source, self.types, self.treatment.json_type)
 
     @property
     def dated_by(self) -> tuple[str, ...]:
@@ -115,6 +118,11 @@ class Plan:
         """128 bits in hex over everything but the time it was made."""
         content = {k: v for k, v in self.to_json().items() if k not in ("created", "source_path", "id")}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+    @cached_property
+    def treatment(self) -> Treatment:
+        """How cells are treated."""
+        return Treatment.from_asked(self.asked)
 
     @property
     def dated(self) -> tuple[str, ...]:
@@ -170,6 +178,7 @@ class Plan:
                 hint="Run `cowrie-assets plan --replace`.",
             )
         w = content["windows"]
+        treatment = Treatment.from_asked(content["asked"])
         return cls(
             created=content["created"],
             source_path=content["source_path"],
@@ -177,7 +186,7 @@ class Plan:
             samples={t: {int(r): h for r, h in s.items()} for t, s in content["samples"].items()},
             asked=content["asked"],
             windows=Windows(Grain(w["grain"]), date.fromisoformat(w["start"]), date.fromisoformat(w["end"])),
-            tables={n: _table_from(t) for n, t in content["tables"].items()},
+            tables={n: _table_from(t, treatment) for n, t in content["tables"].items()},
             not_migrated=tuple((k, n) for k, n in content["not_migrated"]),
             findings=tuple(Finding(**{**f, "examples": tuple(f["examples"])}) for f in content["findings"]),
         )
@@ -189,14 +198,17 @@ def asked(settings: Settings) -> dict[str, str | None]:
         "grain": settings.grain.value if settings.grain else "auto",
         "start": settings.start.isoformat() if settings.start else None,
         "end": settings.end.isoformat() if settings.end else None,
+        **settings.treatment.asked(),
     }
 
 
 def check_settings(plan: Plan, settings: Settings) -> None:
-    """Raise PlanError where grain or bounds of the settings are not those the plan was made with."""
+    """Raise PlanError where the settings are not those the plan was made with."""
     wanted = asked(settings)
-    if plan.asked != wanted:
-        changed = ", ".join(f"{k}: plan {plan.asked[k]}, now {v}" for k, v in wanted.items() if plan.asked[k] != v)
+    differing = [k for k, v in wanted.items() if plan.asked.get(k) != v]
+    if differing:
+        said = [f"{k}: plan {plan.asked.get(k) or 'default'}, now {wanted[k] or 'default'}" for k in differing]
+        changed = ", ".join(said)
         raise PlanError(
             f"The plan was made with other settings ({changed}).",
             hint="Set them back, or run `cowrie-assets plan --replace`.",
@@ -215,7 +227,7 @@ def _table_json(table: TablePlan) -> dict[str, Any]:
     }
 
 
-def _table_from(content: dict[str, Any]) -> TablePlan:
+def _table_from(content: dict[str, Any], treatment: Treatment) -> TablePlan:
     source = content["source"]
     return TablePlan(
         source=SourceTable(
@@ -233,4 +245,5 @@ def _table_from(content: dict[str, Any]) -> TablePlan:
         foreign_keys=tuple(
             ForeignKey(tuple(f["columns"]), f["parent"], tuple(f["parent_columns"])) for f in content["foreign_keys"]
         ),
+        treatment=treatment,
     )

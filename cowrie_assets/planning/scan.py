@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..catalog import ALL, TABLES, UNDATED, Table, Type
+from ..policies import Treatment
 from ..settings import Settings
 from ..source.dating import date_rows, needed_columns
 from ..source.reader import Batch, Range, joined, read_table
@@ -81,9 +82,9 @@ def _key_of(day: date | None, windows: Windows) -> str:
 class _Fit:
     """Narrows the target type of one column that the catalog does not know."""
 
-    def __init__(self, table: str, column: str, declared: str) -> None:
+    def __init__(self, table: str, column: str, declared: str, json_type: Type) -> None:
         self.table, self.column, self.declared = table, column, declared
-        self.open = list(candidates(declared))
+        self.open = list(candidates(declared, json_type))
         self.first_misfit: int | None = None
         self.seen = False
 
@@ -117,7 +118,9 @@ def make_plan(settings: Settings, progress: Progress | None = None) -> Plan:
     state = source_state(path)
     with read_only(path) as connection:
         schema = read_schema(connection)
-        scanned = {name: _scan(connection, table, progress) for name, table in schema.tables.items()}
+        settings.treatment.policies.check_places(_places(schema.tables.values()))
+        json_type = settings.treatment.json_type
+        scanned = {name: _scan(connection, table, json_type, progress) for name, table in schema.tables.items()}
         samples = {name: s for name, table in schema.tables.items() if (s := take_samples(connection, table))}
     seen = {day for name, s in scanned.items() if s.dated for day in s.days.rows if day is not None}
     windows = choose_windows(seen, today=today, grain=settings.grain, start=settings.start, end=settings.end)
@@ -128,7 +131,7 @@ def make_plan(settings: Settings, progress: Progress | None = None) -> Plan:
         samples=samples,
         asked=asked(settings),
         windows=windows,
-        tables={name: s.plan(windows) for name, s in scanned.items()},
+        tables={name: s.plan(windows, settings.treatment) for name, s in scanned.items()},
         not_migrated=schema.not_migrated,
         findings=tuple(f for s in scanned.values() for f in s.findings),
     )
@@ -146,17 +149,30 @@ class _Scanned:
     foreign_keys: tuple[ForeignKey, ...]
     findings: list[Finding]
 
-    def plan(self, windows: Windows) -> TablePlan:
+    def plan(self, windows: Windows, treatment: Treatment) -> TablePlan:
         slices = self.days.slices(windows if self.dated else None)
-        return TablePlan(self.table, self.rows, self.high_water, self.types, slices, self.losers, self.foreign_keys)
+        return TablePlan(
+            self.table, self.rows, self.high_water, self.types, slices, self.losers, self.foreign_keys, treatment
+        )
 
 
-def _scan(connection: sqlite3.Connection, table: SourceTable, progress: Progress | None) -> _Scanned:
+def _places(tables: Iterable[SourceTable]) -> dict[str, set[str]]:
+    """The tables and columns that a rule may be set for: the source's and the catalog's."""
+    places = {name: {c.name for c in table.columns} for name, table in TABLES.items()}
+    for table in tables:
+        places.setdefault(table.name, set()).update(c.name for c in table.columns)
+    return places
+
+
+def _scan(connection: sqlite3.Connection, table: SourceTable, json_type: Type, progress: Progress | None) -> _Scanned:
     known = TABLES[table.name] if is_known(table) else None
     dated_by = known.dated_by if known else ()
     unknown = [c for c in table.columns if not c.generated and (known is None or not _has(known, c.name))]
     watch = KeyWatch(table, target_table(table, {c.name: Type.TEXT for c in table.columns}))
-    fitting = [_Fit(table.name, c.name, c.declared) for c in unknown]
+    # The type json has no order, so no index and no key: such a column stays jsonb.
+    ordered = {*table.key, *(n for i in table.indexes for n in i.columns)}
+    kinds = {c.name: Type.JSONB if c.name in ordered else json_type for c in unknown}
+    fitting = [_Fit(table.name, c.name, c.declared, kinds[c.name]) for c in unknown]
     wanted = {*needed_columns(dated_by), *watch.columns, *(c.name for c in unknown)}
     columns = [n for n in table.stored if n in wanted]
     low, high = _bounds(connection, table)

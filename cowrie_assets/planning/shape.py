@@ -21,11 +21,11 @@ _NOT_TEXT = pa.array([Storage.INTEGER, Storage.REAL, Storage.BLOB], pa.int8())
 _LITERAL = re.compile(r"-?\d+(\.\d+)?|'[^'\x00]*'|NULL|CURRENT_TIMESTAMP", re.IGNORECASE)
 
 
-def candidates(declared: str) -> tuple[Type, ...]:
+def candidates(declared: str, json_type: Type = Type.JSONB) -> tuple[Type, ...]:
     """The target types for a declared type, the first that fits every cell is taken; text always does."""
     name = declared.upper()
     if "JSON" in name:
-        return (Type.JSONB,)
+        return (json_type,)
     if "BOOL" in name:
         return (Type.BOOLEAN,)
     if "DATE" in name or "TIME" in name:
@@ -47,8 +47,8 @@ def first_misfit(kind: Type, cells: Cells) -> int | None:
     """The first row whose cell does not go into that type unchanged, or None."""
     if cells.storage is Storage.NULL:
         return None
-    if kind is Type.JSONB:
-        json = clean_json(cells.of(Storage.TEXT))
+    if kind in (Type.JSONB, Type.JSON):
+        json = clean_json(cells.of(Storage.TEXT), jsonb=kind is Type.JSONB)
         no_text = pc.indices_nonzero(pc.is_in(cells.classes(), value_set=_NOT_TEXT))[:1].to_pylist()
         return min((*no_text, *(r.row for r in json.repairs), *(r.row for r in json.rejects)), default=None)
     kernel = {
@@ -72,15 +72,16 @@ def is_known(table: SourceTable) -> bool:
     return all(c.name in names for c in entry.columns if c.name in entry.key or (not c.nullable and c.default is None))
 
 
-def target_table(source: SourceTable, types: dict[str, Type]) -> Table:
+def target_table(source: SourceTable, types: dict[str, Type], json_type: Type = Type.JSONB) -> Table:
     """The target's table for a source's table.
 
     Args:
         source: the declaration.
         types: the type of each column that the catalog does not know.
+        json_type: how documents of the catalog's columns are stored.
     """
     if is_known(source):
-        entry = TABLES[source.name]
+        entry = TABLES[source.name].with_json(json_type)
         known = {c.name for c in entry.columns}
         extra = tuple(
             Column(c.name, types[c.name], default=_default(c, types[c.name]))
@@ -108,7 +109,9 @@ def _default(column: SourceColumn, kind: Type) -> str | None:
         return None
     if kind is Type.BOOLEAN:
         return {"0": "false", "1": "true"}.get(text.strip("'"))
-    if kind in (Type.JSONB, Type.BYTEA) or (kind is Type.TIMESTAMPTZ) != (text.upper() == "CURRENT_TIMESTAMP"):
+    if kind in (Type.JSONB, Type.JSON, Type.BYTEA) or (kind is Type.TIMESTAMPTZ) != (
+        text.upper() == "CURRENT_TIMESTAMP"
+    ):
         return None
     if kind in (Type.BIGINT, Type.DOUBLE):
         bare = text.strip("'")

@@ -66,7 +66,7 @@ class ColumnProfile:
             longest = pc.max(pc.binary_length(text)).as_py()
             if longest is not None:
                 self.longest = max(self.longest or 0, longest)
-                if kind is not Type.JSONB:
+                if kind not in (Type.JSONB, Type.JSON):
                     self._extremes(text)
                 if kind is Type.TIMESTAMPTZ:
                     self._formats(text)
@@ -168,7 +168,7 @@ def _collect(cleaned: Cleaned, counts: Counter[tuple[str, str]], examples: dict[
 
 def _json_validity(cleaned: Cleaned, columns: dict[str, ColumnProfile], kinds: dict[str, Type]) -> None:
     for name, profile in columns.items():
-        if kinds.get(name) is not Type.JSONB:
+        if kinds.get(name) not in (Type.JSONB, Type.JSON):
             continue
         changed = sum(r.column == name and r.rule.startswith("json.") for r in cleaned.repairs)
         unreadable = sum(q.rule.startswith("json.") and q.detail.startswith(f"{name}:") for q in cleaned.quarantine)

@@ -104,6 +104,7 @@ def _source_and_target(facts: Facts) -> Iterator[Block]:
             (f"Size at the plan: {size:,} bytes" + (f", and {wal:,} in its WAL" if wal else ""),),
             (f"Plan: made {plan.created}, id ", Code(plan.id)),
             (f"Windows: {len(keys):,} by {plan.windows.grain.value}, ", Code(keys[0]), " to ", Code(keys[-1])),
+            *((f"Not the default: {name} ", Code(said)) for name, said in plan.treatment.asked().items() if said),
         )
     )
     yield Heading("Target")
