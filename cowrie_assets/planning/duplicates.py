@@ -16,7 +16,7 @@ from itertools import groupby
 import pyarrow.compute as pc
 
 from ..catalog import TABLES, Column, Table, Type
-from ..cleaning.text import text_of
+from ..cleaning.text import NUMBER_RULE, text_of
 from ..source.cells import Cells, Storage, Value
 from ..source.reader import Batch
 from ..source.schema import SourceTable, quoted
@@ -57,8 +57,10 @@ class KeyWatch:
                     continue
                 except ValueError:  # pa.ArrowInvalid: some cell is no UTF-8
                     pass
-            if cells.storage in (Storage.TEXT, Storage.BLOB, None):
-                kinds = pc.greater_equal(cells.classes(), int(Storage.TEXT))
+            # A number in a column that the catalog knows is repaired; what one elsewhere becomes is not known yet.
+            numbers = self.target.column(name) in self.known
+            if numbers or cells.storage in (Storage.TEXT, Storage.BLOB, None):
+                kinds = pc.greater_equal(cells.classes(), int(Storage.INTEGER if numbers else Storage.TEXT))
                 suspicious = pc.indices_nonzero(kinds).to_pylist()
                 rows.update(r for r in suspicious if _is_changed(self.target.column(name), *cells.value(r)))
         for row in sorted(rows):
@@ -121,8 +123,13 @@ class KeyWatch:
     ) -> None:
         if self.source.rowid is None:
             return
-        names = ", ".join(f"{quoted(c)} COLLATE BINARY" for c in columns)
-        filled = " AND ".join(f"{quoted(c)} IS NOT NULL" for c in columns)
+        # By class too: 5 and 5.0 are equal in SQLite and two texts in the target.
+        names = ", ".join(f"typeof({quoted(c)}), {quoted(c)} COLLATE BINARY" for c in columns)
+        # What is no integer becomes NULL, or sets its row aside.
+        whole = {c for c in columns if self.target.column(c).type is Type.BIGINT}
+        filled = " AND ".join(
+            f"typeof({quoted(c)}) = 'integer'" if c in whole else f"{quoted(c)} IS NOT NULL" for c in columns
+        )
         rowid, table = self.source.rowid, quoted(self.source.name)
         limit = 2**63 - 1 if high is None else high
         sql = (
@@ -141,12 +148,12 @@ class KeyWatch:
         high: int | None,
         lost: dict[int, tuple[int, str]],
     ) -> None:
-        groups: dict[Key, list[int]] = defaultdict(list)
+        groups: dict[Key, list[tuple[bool, int]]] = defaultdict(list)
         for rowid, cells in self._changed:
             if rowid not in lost and any(_is_changed(self.target.column(c), *cells[c]) for c in columns):
                 key = tuple(_target_value(self.target.column(c), *cells[c]) for c in columns)
                 if None not in key:
-                    groups[key].append(rowid)
+                    groups[key].append((any(self._is_repaired(c, *cells[c]) for c in columns), rowid))
         # The target compares bytes, whatever collation the source declares.
         test = " AND ".join(f"{quoted(c)} COLLATE BINARY = ?" for c in columns)
         # Only a cell stored as text stays as it is: affinity would let '5' find the number 5, a changed row itself.
@@ -157,16 +164,19 @@ class KeyWatch:
         sql = f"SELECT 0 FROM {table} WHERE {test} LIMIT 1"
         limit: tuple[int, ...] = ()
         if rowid_name is not None:
-            sql = f"SELECT min({rowid_name}) FROM {table} WHERE {test} AND {rowid_name} <= ?"
+            sql = f"SELECT {rowid_name} FROM {table} WHERE {test} AND {rowid_name} <= ? ORDER BY 1"
             limit = (2**63 - 1 if high is None else high,)
-        for key, rowids in groups.items():
-            found = connection.execute(sql, (*key, *limit)).fetchone()
-            winner = found[0] if found else None
-            first, *rest = sorted(rowids)
-            if winner is not None:
-                rest = [first, *rest]
-            for rowid in rest:
-                lost.setdefault(rowid, (first if winner is None else winner, ", ".join(columns)))
+        for key, rows in groups.items():
+            # A row that lost under another constraint holds its key no longer.
+            as_it_is = next((r for (r,) in connection.execute(sql, (*key, *limit)) if r not in lost), None)
+            ranked = sorted(rows if as_it_is is None else [*rows, (False, as_it_is)])
+            lost.update({rowid: (ranked[0][1], ", ".join(columns)) for _, rowid in ranked[1:]})
+
+    def _is_repaired(self, column: str, storage: Storage, value: Value) -> bool:
+        """Whether the cell's text in the target is a repair: a number's digits are none where a column was widened."""
+        target = self.target.column(column)
+        widened = target not in self.known
+        return _is_changed(target, storage, value) and not (widened and text_of(storage, value)[1] == (NUMBER_RULE,))
 
 
 def _is_changed(column: Column, storage: Storage, value: Value) -> bool:
@@ -174,6 +184,8 @@ def _is_changed(column: Column, storage: Storage, value: Value) -> bool:
 
 
 def _target_value(column: Column, storage: Storage, value: Value) -> object:
+    if column.type is Type.BIGINT and storage is not Storage.INTEGER:
+        return None
     if value is None or column.type is not Type.TEXT:
         return value
     return text_of(storage, value)[0]

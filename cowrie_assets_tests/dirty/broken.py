@@ -11,10 +11,9 @@ import random
 from collections.abc import Callable, Sequence
 
 from .documents import EXACT, cell_of, document, members, number_cell
-from .pieces import Member, Piece, joined, obj, plain
+from .pieces import Member, Piece, joined, plain
 from .scalars import token
 from .truth import Cell
-
 
 _BLANK = " \t\r\n"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from . import others
 from .outcomes import aside_duplicates, settle_known, target_key
 from .rows import Maker
-from .schema import COLUMNS, SINCE, Mode, create
 from .scalars import integer, text
+from .schema import COLUMNS, SINCE, Mode, create
 from .truth import Cell, Row, Table, Truth
 
 _SHARES = {
@@ -97,7 +97,7 @@ def _state_rows(rng: random.Random, version: int, mode: Mode, dirt: float) -> li
     kind = rng.random()
     said = str(version) if kind < 0.6 else rng.choice(["6", "7", "12", "0"])
     if kind < 0.9:
-        rowid = made[-1].rowid + 1 if made[-1].rowid < 2**63 - 1 else made[0].rowid - 1
+        rowid = made[0].rowid - 1
         made.append(Row(rowid, {"key": text("schema_version"), "value": text(said)}))
     return made
 
@@ -123,18 +123,18 @@ def _unknown(db: sqlite3.Connection, rng: random.Random, name: str, dirt: float,
     made = []
     for number in range(count):
         row = Row(number + 1, {c.name: others.cell(rng, c) for c in columns})
-        for column, declared, kind in keys:
+        for key_name, declared, kind in keys:
             odd = rng.random() < dirt
             if kind == "bigint":
-                row.cells[column] = integer(number + 1 if form == "rowid" else rng.randint(1, 3))
+                row.cells[key_name] = integer(number + 1 if form == "rowid" else rng.randint(1, 3))
             elif odd and form != "without rowid" and rng.random() < 0.1:
-                row.cells[column] = Cell(None, None, "null.key" if form != "unique" else None)
+                row.cells[key_name] = Cell(None, None, "null.key" if form != "unique" else None)
             elif odd and not declared and rng.random() < 0.7:
-                row.cells[column] = rng.choice(
+                row.cells[key_name] = rng.choice(
                     [Cell(number % 3, None), text(str(number % 3)), Cell(1.5, None), text("1.5")]
                 )
             else:
-                row.cells[column] = others.key_cell(rng, number, dirty=odd)
+                row.cells[key_name] = others.key_cell(rng, number, dirty=odd)
         made.append(row)
     rows = [row for row in made if _insert(db, name, row, rowids=rowids)]
     table = Table(name, {}, rows, rowids=rowids)
@@ -145,7 +145,7 @@ def _unknown(db: sqlite3.Connection, rng: random.Random, name: str, dirt: float,
     if key:
         aside_duplicates(rows, [key])
     for row in rows:
-        row.values = {name: found.value for name, found in row.cells.items()}
+        row.values = {column_name: found.value for column_name, found in row.cells.items()}
         if form != "unique":
             row.target_key = target_key(row, key)
             row.aside |= {"key.null"} if any(row.cells[c].stored is None for c in key) else set()

@@ -13,7 +13,7 @@ from . import dates
 from .pieces import (
     Member,
     Piece,
-    container,
+    array,
     joined,
     negative_zero,
     nonfinite,
@@ -43,7 +43,7 @@ def value(rng: random.Random, depth: int = 0) -> Piece:
     """A clean value."""
     kind = rng.random()
     if depth < 4 and kind < 0.1:
-        return container(rng, [value(rng, depth + 1) for _ in range(rng.randint(0, 3))], "[]")
+        return array(rng, [value(rng, depth + 1) for _ in range(rng.randint(0, 3))])
     if depth < 4 and kind < 0.2:
         names = rng.sample(["a", "b", "aa", "é", "key", "", 'q"', "\\"], k=rng.randint(0, 3))
         return obj(rng, [(string(rng, name), value(rng, depth + 1)) for name in names])
@@ -120,7 +120,7 @@ def _spoil(rng: random.Random, made: list[Member], kind: str) -> None:
             made.append((known, plain('"again"')))
             return
         piece = obj(rng, [pair[0], (plain('"between"'), number(rng)), pair[1]])
-        piece = container(rng, [number(rng), piece], "[]") if rng.random() < 0.5 else piece
+        piece = array(rng, [number(rng), piece]) if rng.random() < 0.5 else piece
     else:
         piece = spoiled_string(rng, token(rng, 3), [kind] * rng.choice([1, 1, 2]))
         place = rng.random()
@@ -132,7 +132,7 @@ def _spoil(rng: random.Random, made: list[Member], kind: str) -> None:
             made.insert(at, (piece, value(rng)))
             return
     if rng.random() < 0.25:
-        piece = container(rng, [value(rng), piece], "[]")
+        piece = array(rng, [value(rng), piece])
     made.insert(at, (plain(f'"{name}"'), piece))
 
 

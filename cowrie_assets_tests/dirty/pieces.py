@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 ORDER = (
     "json.json5", "json.utf8", "json.nul", "json.control", "json.surrogate", "json.nonfinite", "json.number",
@@ -18,7 +19,8 @@ ORDER = (
 """The exact rules, in the order in which a repair names them."""
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True)
+class Piece:
     """Stored bytes, JSON text for `jsonb`, and the exact rules between them."""
 
     source: bytes
@@ -109,24 +111,27 @@ def name_of(key: Piece) -> str:
     return found
 
 
-def container(rng: random.Random, members: Sequence[Member] | Sequence[Piece], brackets: str) -> Piece:
-    """An object of members, or an array of pieces; of members of one name the last is kept."""
-    pad = rng.choice(["", " ", " ", "\n\t"])
-    comma, colon = "," + rng.choice(["", pad, " "]), ":" + rng.choice(["", " ", " "])
-    parts = []
-    for place, member in enumerate(members):
-        last = place == len(members) - 1
-        part = member if isinstance(member, Piece) else joined([member[0], plain(colon), member[1]])
-        part = part if last else joined([part, plain(comma)])
-        if not isinstance(member, Piece) and name_of(member[0]) in [name_of(m[0]) for m in members[place + 1 :]]:
-            part = Piece(part.source, "", frozenset({"json.duplicate"}))
-        parts.append(part)
-    return joined([plain(brackets[0] + pad), *parts, plain(pad + brackets[1])])
+def array(rng: random.Random, items: Sequence[Piece]) -> Piece:
+    """An array."""
+    return _container(rng, items, "[]")
 
 
 def obj(rng: random.Random, members: Sequence[Member]) -> Piece:
-    """An object."""
-    return container(rng, members, "{}")
+    """An object; of members of one name the last is kept."""
+    colon = plain(":" + rng.choice(["", " ", " "]))
+    names = [name_of(key) for key, _ in members]
+    dropped = [name in names[place + 1 :] for place, name in enumerate(names)]
+    return _container(rng, [joined([key, colon, value]) for key, value in members], "{}", dropped)
+
+
+def _container(rng: random.Random, items: Sequence[Piece], brackets: str, dropped: Sequence[bool] = ()) -> Piece:
+    pad = rng.choice(["", " ", " ", "\n\t"])
+    comma = plain("," + rng.choice(["", pad, " "]))
+    parts = [*(joined([item, comma]) for item in items[:-1]), *items[-1:]]
+    for place, gone in enumerate(dropped):
+        if gone:
+            parts[place] = Piece(parts[place].source, "", frozenset({"json.duplicate"}))
+    return joined([plain(brackets[0] + pad), *parts, plain(pad + brackets[1])])
 
 
 def rule_names(*first: str, exact: frozenset[str]) -> str | None:

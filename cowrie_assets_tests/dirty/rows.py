@@ -72,7 +72,7 @@ class Maker:
             last += self.rng.choice([1, 1, 1, 1, 2, 30])
             rowids.append(last)
         if rowids and self.rng.random() < 0.02:
-            rowids[-1] = 2**63 - 1
+            rowids[-1] = 2**63 - 2
         return rowids
 
     def _clean(self, number: int, rowid: int) -> dict[str, Cell]:
@@ -147,7 +147,9 @@ class Maker:
         if self.free and rng.random() < 0.4:
             number = rng.randint(-99, 99)
             digits = text(str(number), "duplicate.spelled")
-            spellings = [replace(number_as_text(number), defect="duplicate.number"), digits]
+            spellings = [replace(number_as_text(n), defect="duplicate.number") for n in (number, float(number))] + [
+                digits
+            ]
             spellings.append(Cell(str(number).encode(), str(number), "duplicate.blob", "text.blob"))
         picked = rng.choices(spellings, k=len(chosen)) if self.free else rng.sample(spellings, k=len(chosen))
         for row, cell in zip(chosen, picked, strict=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import string
 
-from .truth import Cell
+from .truth import Cell, Stored
 
 _WORDS = "root admin login attempt wget http sensor-1 uname é 漢字 😀 ' \" , ; \\x00 \\N \\. NULL {} \t %s $1".split(
     " "
@@ -108,13 +108,11 @@ def clean_integer(rng: random.Random) -> Cell:
 
 def dirty_integer(rng: random.Random) -> Cell:
     """What is no integer in an integer column."""
-    stored, kind = rng.choice(
-        [
-            *((bytearray(t), "text") for t in (b"", b"high", b"12abc", b"0x10", b"1_000", b"1\x002", b"\xff", b"NaN")),
-            *((r, "real") for r in (1.5, -0.5, 1e300, 9.3e18, float("inf"))),
-            *((b, "blob") for b in (b"", b"12")),
-        ]
-    )
+    texts = (b"", b"high", b"12abc", b"0x10", b"1_000", b"1\x002", b"\xff", b"NaN")
+    choices: list[tuple[Stored, str]] = [(bytearray(raw), "text") for raw in texts]
+    choices += [(number, "real") for number in (1.5, -0.5, 1e300, 9.3e18, float("inf"))]
+    choices += [(b"", "blob"), (b"12", "blob")]
+    stored, kind = rng.choice(choices)
     return Cell(stored, None, f"integer.{kind}", refused="integer.none")
 
 
@@ -133,5 +131,6 @@ def dirty_boolean(rng: random.Random) -> Cell:
         word = rng.choice(["true", "false", "True", "FALSE"])
         return Cell(bytearray(word.encode()), word.lower(), "bool.word", "bool.text")
     words = (b"", b"yes", b"t", b"on", b"no", b"tru", b" true", b"true\x00", b"\xff")
-    stored = rng.choice([2, -1, 10**12, 0.5, 1e300, float("inf"), b"", b"\x01", b"1", *map(bytearray, words)])
+    choices: list[Stored] = [2, -1, 10**12, 0.5, 1e300, float("inf"), b"", b"\x01", b"1", *map(bytearray, words)]
+    stored = rng.choice(choices)
     return Cell(stored, None, "bool.none", refused="bool.none")
