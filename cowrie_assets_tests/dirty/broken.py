@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 
-from .documents import EXACT, cell_of, document, members, number_cell
+from .documents import EXACT, cell_of, document, members, scalar_cell
 from .pieces import Member, Piece, joined, plain
 from .scalars import token
 from .truth import Cell
@@ -181,13 +181,13 @@ BROKEN: tuple[Callable[[random.Random], Cell], ...] = (
 
 
 def dirty_json(rng: random.Random, *, numeric: bool = True) -> Cell:
-    """A JSON cell that is repaired or refused; `numeric` where the column has NUMERIC affinity."""
+    """A JSON cell that is repaired or refused; `numeric` where NUMERIC affinity makes numbers of some documents."""
     kind = rng.random()
-    if numeric and kind < 0.06:
-        return number_cell(rng)
-    if kind < 0.12:
+    if kind < 0.08:
+        return scalar_cell(rng, numeric=numeric)
+    if kind < 0.14:
         spoils = rng.choice([[], [], [rng.choice(EXACT)]])
-        return cell_of(document(rng, spoils), ",".join(f"json.{s}" for s in spoils) or "json.blob", blob=True)
+        return cell_of(document(rng, spoils), ",".join(f"json.{s}" for s in spoils) or None, blob=True)
     if kind < 0.6:
         spoils = rng.sample(EXACT, k=rng.choice([1, 1, 1, 2, 3]))
         return cell_of(document(rng, spoils), ",".join(f"json.{spoil}" for spoil in sorted(spoils)))

@@ -137,6 +137,10 @@ def _unknown(db: sqlite3.Connection, rng: random.Random, name: str, dirt: float,
                 row.cells[key_name] = others.key_cell(rng, number, dirty=odd)
         made.append(row)
     rows = [row for row in made if _insert(db, name, row, rowids=rowids)]
+    if not rowids:  # the order of their key: text before blobs
+        rows.sort(key=lambda row: (row.cells["k"].label != "text", row.cells["k"].original or b""))
+        for place, row in enumerate(rows):
+            row.rowid = place + 1
     table = Table(name, {}, rows, rowids=rowids)
     for column in [*(others.Column(c, declared, mixed=True) for c, declared, _ in keys), *columns]:
         table.kinds[column.name], widened = others.settle(rows, column)

@@ -36,7 +36,8 @@ def cell_of(piece: Piece, defect: str | None, *steps: str, blob: bool = False) -
     """A JSON cell of a piece that these steps found."""
     first = ("json.blob",) * blob + steps
     stored = piece.source if blob else bytearray(piece.source)
-    return Cell(stored, piece.target, f"json.blob,{defect}" if blob else defect, rule_names(*first, exact=piece.rules))
+    defect = ",".join(filter(None, ("json.blob" if blob else None, defect))) or None
+    return Cell(stored, piece.target, defect, rule_names(*first, exact=piece.rules))
 
 
 def value(rng: random.Random, depth: int = 0) -> Piece:
@@ -146,8 +147,23 @@ def document(rng: random.Random, spoils: Sequence[str] = ()) -> Piece:
     return joined([plain(blank), piece, plain(rng.choice(["", "", "", "\n", "\r\n "]))])
 
 
+_SCALARS = (
+    "null",
+    "true",
+    " false ",
+    '""',
+    '"text"',
+    "{}",
+    "[]",
+    "[ ]",
+    '["a.json", "b.json"]',
+    '{"": {}}',
+    r'"\\u0000"',
+)
+
+
 def clean_json(rng: random.Random, *, numeric: bool = True) -> Cell:
-    """A document that jsonb takes; `numeric` where the column has NUMERIC affinity."""
+    """A document that jsonb takes as it is; `numeric` where NUMERIC affinity makes numbers of some."""
     kind = rng.random()
     if kind < 0.75:
         return cell_of(document(rng), None)
@@ -156,29 +172,30 @@ def clean_json(rng: random.Random, *, numeric: bool = True) -> Cell:
         return cell_of(plain(json.dumps({"malformed": line})), "decoy.wrapped")
     if kind < 0.9:
         return cell_of(plain(json.dumps(json.dumps({"session": "x", "n": [1]}))), "decoy.doubly_encoded")
-    scalars = [
-        "null",
-        "true",
-        " false ",
-        '""',
-        '"text"',
-        "{}",
-        "[]",
-        "[ ]",
-        '["a.json", "b.json"]',
-        '{"": {}}',
-        '"\\\\u0000"',
-    ]
+    if kind < 0.96:
+        return cell_of(plain(rng.choice(_SCALARS)), "decoy.scalar")
+    if kind < 0.97:
+        if numeric:
+            written, whole = rng.choice([("12345", 12345), (" 12 ", 12), ("1e5", 100_000), ("-0", 0), ("1.0", 1)])
+            return Cell(whole, str(whole), "decoy.json_integer", bound=written)
+        return cell_of(plain(rng.choice(["123", " 12 ", "1.10", "1e400", "0.0", str(2**64)])), "decoy.json_number")
     if kind < 0.98:
-        return cell_of(plain(rng.choice(scalars)), "decoy.scalar")
+        long = [*members(rng), (plain('"input"'), plain(f'"{token(rng, rng.choice([15_000, 40_000]))}"'))]
+        return cell_of(obj(rng, long), "decoy.long_document")
     deep = rng.choice([20, 150])
     return cell_of(plain('{"a": [' * deep + "1e5" + "]}" * deep), "decoy.deep")
 
 
-def number_cell(rng: random.Random) -> Cell:
-    """A document of which NUMERIC affinity makes a number: integers as they are, reals a repair."""
-    digits = str(rng.randint(0, 10**9))
-    integers = {digits: int(digits), " 12 ": 12, "1e5": 100_000, "-0": 0, "1.0": 1, "-7": -7}
+def scalar_cell(rng: random.Random, *, numeric: bool) -> Cell:
+    """A document without a container that jsonb does not take as it is; `numeric` as above."""
+    kind = rng.choice(["string", "word", "number", "number"])
+    if kind == "string":
+        return cell_of(spoiled_string(rng, "s", [spoil := rng.choice(EXACT[:4])]), f"json.{spoil}")
+    if kind == "word":
+        return cell_of(nonfinite(rng), "json.nonfinite")
+    if not numeric:
+        piece, defect = rng.choice([(negative_zero(rng), "json.negzero"), (unholdable(rng), "json.number")])
+        return cell_of(piece, defect)
     reals = {
         "1.10": (1.1, "1.1"),
         "0.5": (0.5, "0.5"),
@@ -188,8 +205,5 @@ def number_cell(rng: random.Random) -> Cell:
         "-1e999": (float("-inf"), '"-inf"'),
         "1e300": (1e300, "1e+300"),
     }
-    if rng.random() < 0.4:
-        written, whole = rng.choice(list(integers.items()))
-        return Cell(whole, str(whole), "decoy.json_integer", bound=written)
-    written, (real, text) = rng.choice(list(reals.items()))
-    return Cell(real, text, "json.real", "json.real", bound=written)
+    written, (real, said) = rng.choice(list(reals.items()))
+    return Cell(real, said, "json.real", "json.real", bound=written)

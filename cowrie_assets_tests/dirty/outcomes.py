@@ -107,14 +107,14 @@ def aside_duplicates(rows: list[Row], sets: Sequence[Sequence[str]]) -> None:
     """
     lost: set[int] = set()
     for columns in sets:
-        groups: dict[tuple[str, ...], list[tuple[bool, int]]] = defaultdict(list)
+        groups: dict[tuple[str, ...], list[tuple[bool, int, int]]] = defaultdict(list)
         for place, row in enumerate(rows):
             cells = [row.cells[c] for c in columns if c in row.cells]
             key = tuple(cell.value for cell in cells if cell.value is not None)
             if place not in lost and len(key) == len(cells):
-                groups[key].append((any(cell.rule for cell in cells), place))
+                groups[key].append((any(cell.rule for cell in cells), row.rowid, place))
         for group in groups.values():
-            lost.update(place for _, place in sorted(group)[1:])
+            lost.update(place for _, _, place in sorted(group)[1:])
     for place in lost:
         rows[place].aside.add("key.duplicate")
 

@@ -33,7 +33,11 @@ _CLEAN: dict[str, Callable[[random.Random], Cell]] = {
     "bigint": clean_integer,
     "boolean": clean_boolean,
     "timestamptz": clean_date,
-    "jsonb": clean_json,
+}
+_DIRTY: dict[str, Callable[[random.Random], Cell]] = {
+    "bigint": dirty_integer,
+    "boolean": dirty_boolean,
+    "timestamptz": dirty_date,
 }
 _SESSIONS = [f"s{number:011x}" for number in range(40)]
 _SOURCES = ["/var/log/cowrie/cowrie.json", "cowrie.json.2025-09-22", "a.json.bz2"]
@@ -105,7 +109,7 @@ class Maker:
             return text(token(rng, length), "decoy.long_key" if length > 64 else None)
         if not spec.required and rng.random() < 0.25:
             return NULL
-        return _CLEAN[spec.kind](rng)
+        return clean_json(rng, numeric=not self.free) if spec.kind == "jsonb" else _CLEAN[spec.kind](rng)
 
     def _spoil(self, row: Row, spec: Spec) -> None:
         rng = self.rng
@@ -115,14 +119,10 @@ class Maker:
             row.cells[spec.name] = Cell(None, None, "null.key" if spec.name == self.key else "null.required")
         elif spec.kind == "text":
             row.cells[spec.name] = dirty_text(rng, numbers=self.free)
+        elif spec.kind == "jsonb":
+            row.cells[spec.name] = dirty_json(rng, numeric=not self.free)
         else:
-            dirty: dict[str, Callable[[random.Random], Cell]] = {
-                "bigint": dirty_integer,
-                "boolean": dirty_boolean,
-                "timestamptz": dirty_date,
-                "jsonb": dirty_json,
-            }
-            row.cells[spec.name] = dirty[spec.kind](rng)
+            row.cells[spec.name] = _DIRTY[spec.kind](rng)
 
     def _collide(self, rows: list[Row]) -> None:
         """Give some rows one key: in several spellings, and equally spelled where the table allows it."""
@@ -147,10 +147,8 @@ class Maker:
         if self.free and rng.random() < 0.4:
             number = rng.randint(-99, 99)
             digits = text(str(number), "duplicate.spelled")
-            spellings = [replace(number_as_text(n), defect="duplicate.number") for n in (number, float(number))] + [
-                digits
-            ]
-            spellings.append(Cell(str(number).encode(), str(number), "duplicate.blob", "text.blob"))
+            numbers = [replace(number_as_text(n), defect="duplicate.number") for n in (number, float(number))]
+            spellings = [*numbers, digits, Cell(str(number).encode(), str(number), "duplicate.blob", "text.blob")]
         picked = rng.choices(spellings, k=len(chosen)) if self.free else rng.sample(spellings, k=len(chosen))
         for row, cell in zip(chosen, picked, strict=False):
             for column in columns:

@@ -64,7 +64,7 @@ class Mode(Enum):
 
     STRICT = "as the processor declares it"
     NULLABLE = "keys and unique constraints, but NULL everywhere"
-    LOOSE = "no constraint, text columns without a type"
+    LOOSE = "no constraint, text columns without a type, JSON as TEXT"
     LYING = "written as if loose, then declared NOT NULL in sqlite_master"
 
 
@@ -155,7 +155,8 @@ def _lines(
     for spec in COLUMNS[table]:
         if spec.since > version:
             continue
-        declared = spec.declared if typed or spec.kind != "text" else ""
+        loosely = {"text": "", "jsonb": "TEXT"}.get(spec.kind, spec.declared)
+        declared = spec.declared if typed else loosely
         if table == "raw_events" and spec.name in GENERATED and generated is not False:
             if generated is None:
                 continue

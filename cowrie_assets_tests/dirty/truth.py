@@ -65,7 +65,7 @@ class Row:
     """One row.
 
     Attributes:
-        rowid: SQLite's rowid; for WITHOUT ROWID tables a number of our own.
+        rowid: SQLite's rowid; for WITHOUT ROWID tables the place in the order of the key, from 1.
         cells: the stored cells by column; a repair of the row is a cell with a `rule`.
         aside: the rules by any of which the row may be set aside; empty where it goes to the target.
         values: what the target must hold, by column, also for columns that the source does not store.
