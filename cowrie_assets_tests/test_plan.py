@@ -80,6 +80,17 @@ def test_without_a_constraint_the_whole_table_is_grouped(tmp_path: Path) -> None
     assert plan.tables["session_summaries"].losers == {3: (1, "session_id"), 4: (1, "session_id")}
 
 
+def test_nulls_in_a_column_declared_not_null_are_no_duplicates(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE session_summaries (session_id TEXT)",
+        "INSERT INTO session_summaries VALUES (NULL), (NULL)",
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = 'CREATE TABLE session_summaries (session_id TEXT NOT NULL)'",
+    )
+    assert make_plan(Settings(source=path)).tables["session_summaries"].losers == {}
+
+
 def test_a_column_the_source_lacks_makes_no_duplicates(tmp_path: Path) -> None:
     path = database(
         tmp_path / "s",

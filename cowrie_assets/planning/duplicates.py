@@ -125,11 +125,10 @@ class KeyWatch:
             return
         # By class too: 5 and 5.0 are equal in SQLite and two texts in the target.
         names = ", ".join(f"typeof({quoted(c)}), {quoted(c)} COLLATE BINARY" for c in columns)
-        # What is no integer becomes NULL, or sets its row aside.
-        whole = {c for c in columns if self.target.column(c).type is Type.BIGINT}
-        filled = " AND ".join(
-            f"typeof({quoted(c)}) = 'integer'" if c in whole else f"{quoted(c)} IS NOT NULL" for c in columns
-        )
+        # What is no integer becomes NULL, or sets its row aside. Not IS NOT NULL, which SQLite takes for true where the
+        # declaration says NOT NULL, whatever lies there.
+        tests = {c: "= 'integer'" if self.target.column(c).type is Type.BIGINT else "<> 'null'" for c in columns}
+        filled = " AND ".join(f"typeof({quoted(c)}) {test}" for c, test in tests.items())
         rowid, table = self.source.rowid, quoted(self.source.name)
         limit = 2**63 - 1 if high is None else high
         sql = (
