@@ -350,6 +350,14 @@ def test_unreadable_dates_take_the_first_fallback_that_can_be_read() -> None:
     assert [(q.rowid, q.rule) for q in cleaned.quarantine] == [(4, "date.unreadable")]
 
 
+def test_a_date_falls_back_on_what_the_repaired_payload_says() -> None:
+    escaped = r"{\"timestamp\": \"2026-01-05T00:00:00Z\"}"
+    inner = '{"a": {"timestamp": "2026-01-06T00:00:00Z"}, "b": NaN}'
+    cleaned = clean("raw_events", {"ingest_at": "bad", "payload": escaped}, {"ingest_at": "bad", "payload": inner})
+    assert [d.day for d in cleaned.columns["ingest_at"].to_pylist()] == [5]
+    assert [(q.rowid, q.rule) for q in cleaned.quarantine] == [(2, "date.unreadable")]
+
+
 def test_cells_that_together_do_not_fit_jsonb_lie_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cowrie_assets.cleaning.table.LARGE_CELL", 50)
     monkeypatch.setattr("cowrie_assets.cleaning.table.LARGE_ROW", 110)

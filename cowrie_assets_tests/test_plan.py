@@ -80,6 +80,17 @@ def test_without_a_constraint_the_whole_table_is_grouped(tmp_path: Path) -> None
     assert plan.tables["session_summaries"].losers == {3: (1, "session_id"), 4: (1, "session_id")}
 
 
+def test_nulls_in_a_column_declared_not_null_are_no_duplicates(tmp_path: Path) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE session_summaries (session_id TEXT)",
+        "INSERT INTO session_summaries VALUES (NULL), (NULL)",
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = 'CREATE TABLE session_summaries (session_id TEXT NOT NULL)'",
+    )
+    assert make_plan(Settings(source=path)).tables["session_summaries"].losers == {}
+
+
 def test_a_column_the_source_lacks_makes_no_duplicates(tmp_path: Path) -> None:
     path = database(
         tmp_path / "s",
@@ -99,6 +110,7 @@ def test_a_column_the_source_lacks_makes_no_duplicates(tmp_path: Path) -> None:
         ("k PRIMARY KEY, v", "('1', 0), (1, 0), (x'31', 0)", {2: (1, "k"), 3: (1, "k")}),
         ("k PRIMARY KEY, v", "(x'31', 0), (1, 0), ('x', 0)", {1: (2, "k")}),
         ("k PRIMARY KEY, v", "(x'31', 0), ('1', 0), (1, 0)", {1: (2, "k"), 3: (2, "k")}),
+        ("k PRIMARY KEY, v", "('1', 0), ('x', 0), (1, 0)", {3: (1, "k")}),
         ("k INTEGER, v, UNIQUE (k)", "(1, 0), ('x', 0)", {}),
         ("k PRIMARY KEY, v", "(1, 0), (2, 0)", {}),
         ("k INTEGER, v TEXT, UNIQUE (k, v)", "(1, 'a' || char(0)), (1, 'a\\x00'), (2, 'a\\x00')", {1: (2, "k, v")}),
@@ -111,6 +123,32 @@ def test_duplicates_are_what_the_target_takes_for_equal(
     closing_bracket = "\n" if columns.endswith("--") else ")"
     path = database(tmp_path / "s", f"CREATE TABLE t ({columns}{closing_bracket}", f"INSERT INTO t VALUES {rows}")
     assert make_plan(Settings(source=path)).tables["t"].losers == losers
+
+
+@pytest.mark.parametrize(
+    ("rows", "losers"),
+    [
+        ("(5, 's', 1), (6, 's', 1), (7, 's', 2)", {2: (1, "s")}),
+        ("(5, 's', 1), (5, 't', 1)", {2: (1, "id")}),
+        ("(5, 7, 1), (6, '7', 1), (7, 7, 1)", {1: (2, "s"), 3: (1, "s")}),  # a number here is repaired
+        ("(5, 7, 1), (6, 7.0, 1)", {}),
+        ("(5, 's', 'x'), (6, 's', 'x')", {}),  # the offset becomes NULL, and NULLs are never equal
+        ("('x', 's', 1), ('x', 't', 1)", {}),  # set aside both, but not as duplicates
+        ("(5, 's' || char(0), 'x'), (6, 's\\x00', 'x')", {}),
+        ("(5, 's\\x00', 1), (6, 's\\x00', 1), (6, 's' || char(0), 1)", {3: (2, "id"), 2: (1, "s")}),
+        ("(5, 't', 2), (5, 's\\x00', 1), (6, 's' || char(0), 1)", {2: (1, "id")}),  # what lost holds no key
+    ],
+)
+def test_duplicates_of_a_known_table_without_constraints(
+    rows: str, losers: dict[int, tuple[int, str]], tmp_path: Path
+) -> None:
+    path = database(
+        tmp_path / "s",
+        "CREATE TABLE raw_events (id INTEGER, source, source_offset BIGINT, source_inode DEFAULT 'i', payload JSON)",
+        f"INSERT INTO raw_events (id, source, source_offset) VALUES {rows}",
+    )
+    found = make_plan(Settings(source=path)).tables["raw_events"].losers
+    assert {row: (winner, "id" if columns == "id" else "s") for row, (winner, columns) in found.items()} == losers
 
 
 def test_a_commit_while_the_plan_is_made_counts_as_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,7 +254,9 @@ class _Run:
         found = pa.nulls(len(rows), INSTANT)
         for name in column.fallback:
             base, _, member = name.partition(".")
-            cells = self.batch.cells(base).take(pa.array(rows, pa.int64()))
+            # A payload's member is read from the repaired document, which says what the target will say.
+            cells = Cells(Storage.TEXT, self.values[base].cast(pa.binary())) if member else self.batch.cells(base)
+            cells = cells.take(pa.array(rows, pa.int64()))
             found = pc.coalesce(found, read_instants(json_member(cells, member) if member else cells).values)
         return found
 

@@ -41,7 +41,6 @@ class KeyWatch:
         self.columns = [n for n in source.stored if any(n in s for s in self.sets)]
         self.target = target
         self.known = TABLES[target.name].columns if target.known else ()
-        self.widened: frozenset[str] = frozenset()
         self._changed: list[tuple[int, dict[str, tuple[Storage, Value]]]] = []
 
     def add(self, batch: Batch) -> None:
@@ -58,8 +57,10 @@ class KeyWatch:
                     continue
                 except ValueError:  # pa.ArrowInvalid: some cell is no UTF-8
                     pass
-            if cells.storage in (Storage.TEXT, Storage.BLOB, None):
-                kinds = pc.greater_equal(cells.classes(), int(Storage.TEXT))
+            # A number in a column that the catalog knows is repaired; what one elsewhere becomes is not known yet.
+            numbers = self.target.column(name) in self.known
+            if numbers or cells.storage in (Storage.TEXT, Storage.BLOB, None):
+                kinds = pc.greater_equal(cells.classes(), int(Storage.INTEGER if numbers else Storage.TEXT))
                 suspicious = pc.indices_nonzero(kinds).to_pylist()
                 rows.update(r for r in suspicious if _is_changed(self.target.column(name), *cells.value(r)))
         for row in sorted(rows):
@@ -70,15 +71,12 @@ class KeyWatch:
     ) -> dict[int, tuple[int, str]]:
         """Rowid -> (winning rowid, columns): an unrepaired key wins over a repaired one, then the lowest rowid.
 
-        A number in a column that the plan made text is no repair: its digits are its value.
-
         Args:
             connection: the source.
             high: highest rowid that is migrated.
             types: what each column that the catalog does not know became.
         """
         self.target = target_table(self.source, dict(types))
-        self.widened = frozenset(types)
         self._add_numbers(connection, high)
         lost: dict[int, tuple[int, str]] = {}
         for columns in self.sets:
@@ -125,8 +123,12 @@ class KeyWatch:
     ) -> None:
         if self.source.rowid is None:
             return
-        names = ", ".join(f"{quoted(c)} COLLATE BINARY" for c in columns)
-        filled = " AND ".join(f"{quoted(c)} IS NOT NULL" for c in columns)
+        # By class too: 5 and 5.0 are equal in SQLite and two texts in the target.
+        names = ", ".join(f"typeof({quoted(c)}), {quoted(c)} COLLATE BINARY" for c in columns)
+        # What is no integer becomes NULL, or sets its row aside. Not IS NOT NULL, which SQLite takes for true where the
+        # declaration says NOT NULL, whatever lies there.
+        tests = {c: "= 'integer'" if self.target.column(c).type is Type.BIGINT else "<> 'null'" for c in columns}
+        filled = " AND ".join(f"typeof({quoted(c)}) {test}" for c, test in tests.items())
         rowid, table = self.source.rowid, quoted(self.source.name)
         limit = 2**63 - 1 if high is None else high
         sql = (
@@ -150,30 +152,30 @@ class KeyWatch:
             if rowid not in lost and any(_is_changed(self.target.column(c), *cells[c]) for c in columns):
                 key = tuple(_target_value(self.target.column(c), *cells[c]) for c in columns)
                 if None not in key:
-                    groups[key].append((any(self._repaired(c, *cells[c]) for c in columns), rowid))
+                    groups[key].append((any(self._is_repaired(c, *cells[c]) for c in columns), rowid))
         # The target compares bytes, whatever collation the source declares.
         test = " AND ".join(f"{quoted(c)} COLLATE BINARY = ?" for c in columns)
         # Only a cell stored as text stays as it is: affinity would let '5' find the number 5, a changed row itself.
         texts = [c for c in columns if self.target.column(c).type is Type.TEXT]
         test += "".join(f" AND typeof({quoted(c)}) = 'text'" for c in texts)
         table, rowid_name = quoted(self.source.name), self.source.rowid
-        # Without rowids only the fact counts: no row is named 0 then, and those looked at here are all repaired.
+        # Without rowids only the fact counts: no row is named 0 then.
         sql = f"SELECT 0 FROM {table} WHERE {test} LIMIT 1"
         limit: tuple[int, ...] = ()
         if rowid_name is not None:
-            sql = f"SELECT {rowid_name} FROM {table} WHERE {test} AND {rowid_name} <= ? ORDER BY {rowid_name}"
+            sql = f"SELECT {rowid_name} FROM {table} WHERE {test} AND {rowid_name} <= ? ORDER BY 1"
             limit = (2**63 - 1 if high is None else high,)
-        for key, changed in groups.items():
-            # One that lost under another constraint is set aside and holds this key no longer.
-            unchanged = [(False, r) for (r,) in connection.execute(sql, (*key, *limit)) if r not in lost]
-            (_, winner), *rest = sorted([*unchanged[:1], *changed])
-            for _, rowid in rest:
-                lost.setdefault(rowid, (winner, ", ".join(columns)))
+        for key, rows in groups.items():
+            # A row that lost under another constraint holds its key no longer.
+            as_it_is = next((r for (r,) in connection.execute(sql, (*key, *limit)) if r not in lost), None)
+            ranked = sorted(rows if as_it_is is None else [*rows, (False, as_it_is)])
+            lost.update({rowid: (ranked[0][1], ", ".join(columns)) for _, rowid in ranked[1:]})
 
-    def _repaired(self, column: str, storage: Storage, value: Value) -> bool:
-        if self.target.column(column).type is not Type.TEXT or value is None:
-            return False
-        return bool(set(text_of(storage, value)[1]) - ({NUMBER_RULE} if column in self.widened else set()))
+    def _is_repaired(self, column: str, storage: Storage, value: Value) -> bool:
+        """Whether the cell's text in the target is a repair: a number's digits are none where a column was widened."""
+        target = self.target.column(column)
+        widened = target not in self.known
+        return _is_changed(target, storage, value) and not (widened and text_of(storage, value)[1] == (NUMBER_RULE,))
 
 
 def _is_changed(column: Column, storage: Storage, value: Value) -> bool:
@@ -181,6 +183,8 @@ def _is_changed(column: Column, storage: Storage, value: Value) -> bool:
 
 
 def _target_value(column: Column, storage: Storage, value: Value) -> object:
+    if column.type is Type.BIGINT and storage is not Storage.INTEGER:
+        return None
     if value is None or column.type is not Type.TEXT:
         return value
     return text_of(storage, value)[0]
