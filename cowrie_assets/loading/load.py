@@ -259,12 +259,12 @@ def remove_rows(
     if table.serial:
         column = quoted(table.serial)
         sql = (
-            f"DELETE FROM {name} t USING unnest(%s::int8multirange) r"
-            f" WHERE t.{column} >= lower(r) AND t.{column} < upper(r)"
+            f"DELETE FROM {name} t USING unnest(%s::int8multirange) AS span(ids)"
+            f" WHERE t.{column} >= lower(span.ids) AND t.{column} < upper(span.ids)"
         )
         connection.execute(sql.encode(), (key_ids or "{}",))
     elif table.key:
-        sql = f"DELETE FROM {name} t USING unnest(%s::text[]) k WHERE {_key_sql(table)} = k"
+        sql = f"DELETE FROM {name} t USING unnest(%s::text[]) AS ours(key) WHERE {_key_sql(table)} = ours.key"
         connection.execute(sql.encode(), (list(keys or ()),))
     else:
         count = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()

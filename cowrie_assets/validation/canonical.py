@@ -11,6 +11,7 @@ anything the cleaning knows.
 | boolean | 0 or 1 |
 | timestamptz | microseconds since 1970, UTC |
 | jsonb | keys as a set, numbers as decimals: compared by `json_values` |
+| json | its bytes |
 | bytea | its bytes |
 """
 
@@ -34,6 +35,7 @@ TARGET_TYPES: dict[Type, pa.DataType] = {
     Type.BOOLEAN: pa.bool_(),
     Type.TIMESTAMPTZ: pa.binary(),
     Type.JSONB: pa.binary(),
+    Type.JSON: pa.binary(),
     Type.BYTEA: pa.binary(),
 }
 """The Arrow type in which each column's text form is read from COPY."""
@@ -133,7 +135,7 @@ def target_form(kind: Type, values: pa.Array) -> pa.Array:
 def recorded_form(kind: Type, text: str | None) -> pa.Array:
     """The form of a ledger's `replacement`: one value."""
     raw = None if text is None else text.encode()
-    if kind in (Type.TEXT, Type.JSONB, Type.TIMESTAMPTZ):
+    if kind in (Type.TEXT, Type.JSONB, Type.JSON, Type.TIMESTAMPTZ):
         return target_form(kind, pa.array([raw], pa.binary()))
     if text is None:
         return target_form(kind, pa.nulls(1, TARGET_TYPES[kind]))

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..catalog import Column, Table, Type
+from ..rules import RULES
 from ..source.cells import original_bytes
 from ..source.reader import Batch
 from .canonical import recorded_form, stored_form, target_form
@@ -130,6 +131,8 @@ class CellProof:
         storage, value = rows.batch.cells(column.name).value(row)
         if line.original != original_bytes(storage, value) or line.original_type != storage.label:
             report(row, column.name, "the repair's original is not the source's cell")
+        if not all(code in RULES for code in line.rule.split("+")):
+            report(row, column.name, f"the repair's rule {_short(line.rule)} is none")
         if line.target_key != rows.key_of(row):
             report(row, column.name, f"the repair names the key {_short(line.target_key)}")
         theirs = target_form(column.type, one(rows.target.column(column.name)).slice(row, 1))[0].as_py()

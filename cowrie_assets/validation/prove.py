@@ -17,6 +17,7 @@ import pyarrow as pa
 from ..catalog import ALL, UNDATED
 from ..planning.plan import Plan
 from ..planning.scan import Progress
+from ..rules import RULES
 from ..source.dating import date_rows
 from ..source.reader import EVERYTHING, Batch, Range, extend_ranges, joined, read_table
 from ..source.sqlite import read_only, source_state
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 KEPT = 1_000
 """Differences kept a partition; all are counted."""
+OUTSIDE = ("key.duplicate", "json.size", "json.depth", "json.wrapped")
+"""Reasons that a row's own cells do not show: another row, a limit of the server, a policy about what fits."""
 MISSING = "not in the target, and not set aside"
 
 
@@ -141,8 +144,10 @@ class TableProof:
                 self._report(key, rowid, line.target_key, column, what)
             if line.partition != key:
                 self._report(key, rowid, line.target_key, "", f"the quarantine has it in partition {line.partition}")
-            outside = line.rule == "key.duplicate" or line.rule.startswith("postgres.")
-            if not outside and not has_cause(self.table, batch, row, self.widened):
+            outside = line.rule in OUTSIDE or line.rule.startswith("postgres.")
+            if not outside and line.rule not in RULES:
+                self._report(key, rowid, line.target_key, "", f"set aside for {line.rule!r}, which is no rule")
+            elif not outside and not has_cause(self.table, batch, row, self.widened):
                 self._report(key, rowid, line.target_key, "", f"set aside ({line.rule}), and every cell of it fits")
         return found
 

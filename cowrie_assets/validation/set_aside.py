@@ -70,8 +70,8 @@ def has_cause(table: Table, batch: Batch, row: int, widened: set[str]) -> bool:
         required = not column.nullable or column.name in table.key
         if required and pc.is_null(form.values)[0].as_py():
             return True
-        if column.type is Type.JSONB and form.values[0].as_py() is not None:
+        if column.type in (Type.JSONB, Type.JSON) and form.values[0].as_py() is not None:
             document = exact(form.values[0].as_py())
-            if document is None or document.loses:
+            if document is None or (document.loses and column.type is Type.JSONB):
                 return True
     return False

@@ -52,8 +52,8 @@ def rows_by_id(connection: Connection, table: Table, columns: Sequence[Column], 
     key = f"t.{quoted(table.serial or '')}"
     select, types = chosen(table, columns)
     sql = (
-        f"SELECT {', '.join(select)} FROM unnest(%s::int8multirange) r"
-        f" JOIN {quoted(table.name)} t ON {key} >= lower(r) AND {key} < upper(r) ORDER BY {key}"
+        f"SELECT {', '.join(select)} FROM unnest(%s::int8multirange) AS span(ids)"
+        f" JOIN {quoted(table.name)} t ON {key} >= lower(span.ids) AND {key} < upper(span.ids) ORDER BY {key}"
     )
     literal = "{" + ",".join(f"[{low},{high}]" for low, high in ids) + "}"
     return _read(connection, sql, (literal,), types)
