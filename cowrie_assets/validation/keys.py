@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +50,16 @@ class Found:
     key_texts: Callable[[int], str | None]
 
 
+class Search(Protocol):
+    """A batch's rows on their way to be found: `fetch` asks the target and may run in another thread."""
+
+    def fetch(self) -> pa.Table:
+        """The target's rows, these among them."""
+
+    def found(self, target: pa.Table) -> Found:
+        """Where each row is in what was fetched."""
+
+
 class Keys:
     """Matches the rows of one table, which has a key."""
 
@@ -57,34 +67,49 @@ class Keys:
         """Take the target's shape."""
         self.connection, self.table, self.widened = connection, table, widened
 
-    def match(self, batch: Batch, repairs: Repairs) -> Found:
-        """Fetch the batch's rows from the target and match them.
+    def search(self, batch: Batch, repairs: Repairs) -> Search:
+        """Begin to look for a batch's rows.
 
         Args:
             batch: rows of the source.
             repairs: rowid -> column -> line; a repaired key is looked for by its replacement.
         """
-        if self.table.serial:
-            return self._by_id(batch, self.table.column(self.table.serial))
-        return self._by_text(batch, repairs)
+        return _ById(self, batch) if self.table.serial else _ByText(self, batch, repairs)
 
-    def _by_id(self, batch: Batch, column: Column) -> Found:
-        form = stored_form(column.type, batch.cells(column.name)).values
-        ids = pc.fill_null(form, -1).to_numpy(zero_copy_only=False)
-        has_id = np.asarray(pc.is_valid(form))
-        target = rows_by_id(self.connection, self.table, self.table.columns, _ranges(np.sort(ids[has_id])))
-        theirs = target.column(column.name).to_numpy()
+
+class _ById:
+    def __init__(self, keys: Keys, batch: Batch) -> None:
+        self.keys = keys
+        self.name = keys.table.serial or ""
+        form = stored_form(Type.BIGINT, batch.cells(self.name)).values
+        self.ids = pc.fill_null(form, -1).to_numpy(zero_copy_only=False)
+        self.has_id = np.asarray(pc.is_valid(form))
+
+    def fetch(self) -> pa.Table:
+        table = self.keys.table
+        return rows_by_id(self.keys.connection, table, table.columns, _ranges(np.sort(self.ids[self.has_id])))
+
+    def found(self, target: pa.Table) -> Found:
+        ids, theirs = self.ids, target.column(self.name).to_numpy()
         again = theirs[1:][np.diff(theirs) == 0]
         place = np.full(len(ids), -1)
         if len(theirs):
             near = np.minimum(np.searchsorted(theirs, ids), len(theirs) - 1)
-            place = np.where(has_id & (theirs[near] == ids), near, -1)
+            place = np.where(self.has_id & (theirs[near] == ids), near, -1)
         return Found(target, place, [str(i) for i in np.unique(again).tolist()], lambda row: str(ids[row]))
 
-    def _by_text(self, batch: Batch, repairs: Repairs) -> Found:
-        keys = self._source_keys(batch, repairs)
-        complete = [k for k in keys if k is not None]
-        target = rows_by_key(self.connection, self.table, self.table.columns, complete)
+
+class _ByText:
+    def __init__(self, keys: Keys, batch: Batch, repairs: Repairs) -> None:
+        self.keys, self.table = keys, keys.table
+        self.sought = self._source_keys(batch, repairs)
+
+    def fetch(self) -> pa.Table:
+        complete = [k for k in self.sought if k is not None]
+        return rows_by_key(self.keys.connection, self.table, self.table.columns, complete)
+
+    def found(self, target: pa.Table) -> Found:
+        keys = self.sought
         parts = [self._texts(c, target_form(c.type, _one(target.column(c.name)))) for c in self._columns()]
         theirs = list(zip(*parts, strict=True))
         index = {key: row for row, key in enumerate(theirs)}
@@ -99,7 +124,7 @@ class Keys:
         parts = []
         for column in self._columns():
             cells = batch.cells(column.name)
-            form = stored_form(column.type, cells, widened=column.name in self.widened)
+            form = stored_form(column.type, cells, widened=column.name in self.keys.widened)
             texts = self._texts(column, form.values)
             for row in pc.indices_nonzero(form.none).to_pylist():
                 line = self._line(batch, row, column.name, repairs)

@@ -7,7 +7,8 @@ set aside (`set_aside.py`), whole tables (`totals.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from ..source.dating import date_rows
 from ..source.reader import EVERYTHING, Batch, Range, extend_ranges, joined, read_table
 from ..source.sqlite import read_only, source_state
 from .cells import CellProof, Matched
-from .keys import Keys
+from .keys import Keys, Search
 from .ledger_rows import Derived, LedgerRows, large_cell, read_lines
 from .partitions import Ledgered, ledgered
 from .set_aside import LargeCell, differences, has_cause
@@ -57,11 +58,18 @@ def prove_cells(
     proof = TableProof(connection, plan, table, keys)
     with read_only(source) as sqlite:
         changed = source_state(source).as_dict() != plan.source_state
-        for batch, places in proof.batches(sqlite, proof.ranges(changed)):
-            proof.take(batch, places)
-            if progress:
-                progress(table, len(batch), sum(plan.tables[table].slice(k).rows for k in keys))
+        proof.run(sqlite, proof.ranges(changed), progress)
     return proof.finished(changed)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that are to be in the target, the place of each one's partition, and the ledger's lines about them."""
+
+    rows: Batch
+    places: np.ndarray
+    lines: LedgerRows
+    search: Search
 
 
 class TableProof:
@@ -110,8 +118,24 @@ class TableProof:
             if len(batch):
                 yield batch, places
 
-    def take(self, batch: Batch, places: np.ndarray) -> None:
-        """Prove a batch of rows."""
+    def run(self, sqlite: Any, ranges: Iterable[Range], progress: Progress | None = None) -> None:
+        """Compare the rows within ranges: the target is asked for a batch while the one before it is compared."""
+        expected = sum(self.planned.slice(k).rows for k in self.results)
+        waiting: tuple[_Batch, Future[pa.Table]] | None = None
+        with ThreadPoolExecutor(1) as pool:
+            for rows, places in self.batches(sqlite, ranges):
+                begun = self._begin(rows, places)
+                asked = (begun, pool.submit(begun.search.fetch)) if begun else None
+                if waiting:
+                    self._compare(waiting[0], waiting[1].result())
+                waiting = asked
+                if progress:
+                    progress(self.planned.source.name, len(rows), expected)
+            if waiting:
+                self._compare(waiting[0], waiting[1].result())
+
+    def _begin(self, batch: Batch, places: np.ndarray) -> _Batch | None:
+        """Count a batch's rows, take out those set aside, and begin to look for the others in the target."""
         for place, count in zip(*np.unique(places, return_counts=True), strict=True):
             self.results[self.names[place]].source += int(count)
         rowids = np.asarray(batch.rowids)
@@ -121,9 +145,16 @@ class TableProof:
         aside = self._set_aside(batch, places, rows, lines)
         if aside:
             rows = rows[~np.isin(rows, aside)]
-        if len(rows):
-            whole = len(rows) == len(batch)
-            self._rows(batch if whole else batch.take(pa.array(rows)), places if whole else places[rows], lines)
+        if len(rows) < len(batch):
+            batch, places = batch.take(pa.array(rows)), places[rows]
+        if not len(batch):
+            return None
+        if self.digests is None:
+            return _Batch(batch, places, lines, self.keys.search(batch, lines.repairs))
+        for row, column, what in self.digests.add(batch, lines):
+            self._report(self.names[places[row]], int(batch.rowids[row].as_py()), None, column, what)
+        self._count(batch.rowids.to_pylist(), batch, places, lines)
+        return None
 
     def _set_aside(self, batch: Batch, places: np.ndarray, rows: np.ndarray, lines: LedgerRows) -> list[int]:
         """The rows that the quarantine holds; each is compared with it."""
@@ -160,14 +191,10 @@ class TableProof:
                 return name
         return None
 
-    def _rows(self, batch: Batch, places: np.ndarray, lines: LedgerRows) -> None:
-        """Find each row in the target and compare its cells."""
-        if self.digests is not None:
-            for row, column, what in self.digests.add(batch, lines):
-                self._report(self.names[places[row]], int(batch.rowids[row].as_py()), None, column, what)
-            self._count(batch.rowids.to_pylist(), batch, places, lines)
-            return
-        found = self.keys.match(batch, lines.repairs)
+    def _compare(self, rows: _Batch, target: pa.Table) -> None:
+        """Compare each row with the target's."""
+        batch, places, lines = rows.rows, rows.places, rows.lines
+        found = rows.search.found(target)
         for row in np.flatnonzero(found.place < 0).tolist():
             rowid = int(batch.rowids[row].as_py()) if self.rowids else None
             self._report(self.names[places[row]], rowid, found.key_texts(row), "", MISSING)

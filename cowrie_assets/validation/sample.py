@@ -59,8 +59,7 @@ def prove_sample(
         changed = source_state(source).as_dict() != plan.source_state
         bounds = sqlite.execute(f"SELECT min({planned.source.rowid}) FROM {quoted(table)}").fetchone()
         ranges = [(max(low, bounds[0]), high) for low, high in proof.ranges(changed)] if bounds[0] is not None else []
-        for batch, places in proof.batches(sqlite, blocks(ranges, fraction)):
-            proof.take(batch, places)
+        proof.run(sqlite, blocks(ranges, fraction))
     results = []
     for key, result in counted.items():
         compared = proof.results[key]
