@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .catalog import OTHER_TABLES, UNDATED
-from .cleaning.partition import CleanedManifest, clean_partition
+from .cleaning.partition import CleanedManifest, clean_partition, inputs_of
 from .errors import PlanError
 from .loading.connection import connect, database_url, migration_lock
 from .loading.finish import Finished, finish
-from .loading.ledger import pinned
+from .loading.ledger import is_finished, pinned
 from .loading.load import Loaded, load_partition
 from .loading.target import Prepared, check_pinned, prepare_target
 from .planning.identity import compare_samples
@@ -26,12 +26,12 @@ from .quality.analyse import Profile, analyse_partition
 from .settings import Settings
 from .source.schema import read_schema
 from .source.sqlite import read_only, source_state
-from .staging.files import Manifest
+from .staging.files import Manifest, read_manifest
 from .staging.stage import stage
 from .staging.store import Store
 from .validation.totals import check_totals
-from .validation.validate import FULL, validate
-from .validation.verdicts import Extent, PartitionProof, TableTotal
+from .validation.validate import FULL, proven_inputs, validate
+from .validation.verdicts import Extent, PartitionProof, TableTotal, Verdict
 
 if TYPE_CHECKING:
     import psycopg
@@ -231,6 +231,27 @@ class Pipeline:
                 force=force,
                 progress=self._plain("validation"),
             )
+
+    def in_place(self, units: Sequence[tuple[str, Sequence[str]]]) -> bool:
+        """Whether these partitions are loaded by the present rules from the present source, and proven in full.
+
+        Reads manifests and the ledger, no row of any table.
+        """
+        source, plan = self.settings.require_source(), self.plan
+        if source_state(source).as_dict() != plan.source_state:
+            return False
+        with self.connect() as connection:
+            known = pinned(connection)
+            if known is None or known.id != plan.id or not is_finished(connection):
+                return False
+            return all(
+                key in proven
+                and (staged := read_manifest(self.store, table, key)) is not None
+                and proven[key] == inputs_of(plan.tables[table], staged)
+                for table, keys in units
+                for proven in (proven_inputs(connection, source, table),)
+                for key in keys
+            ) and all(total.verdict is Verdict.PASS for total in check_totals(connection, plan, source))
 
     def totals(self) -> list[TableTotal]:
         """Whether each table's partitions sum to the table."""

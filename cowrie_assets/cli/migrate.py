@@ -25,7 +25,7 @@ from ..validation.verdicts import Extent, Verdict
 from .inspect import STAGING_SHARE, TARGET_SHARE, free_space
 from .options import Day, database_options, extent_of, json_option, proof_options, settings_from
 from .output import StageBars, gigabytes, print_json, print_table
-from .summary import print_summary, read_summary
+from .summary import Summary, print_summary, read_summary
 
 if TYPE_CHECKING:
     from ..defs.run import RunResult
@@ -141,6 +141,9 @@ def run(
         _print_dry_run(pipeline, as_json)
         return
     with pipeline.locked(wait=0):
+        if extent == FULL and not force and pipeline.in_place(_units(pipeline, tables, keys, whole)):
+            _print_in_place(pipeline, as_json, max_quarantine)
+            return
         pipeline.prepare()
         with _watched(pipeline, totals, quiet=as_json):
             result = _succeeded(run_migration(pipeline, selection))
@@ -155,6 +158,21 @@ def run(
     if summary.overall.verdict is Verdict.FAIL or result.failed_checks:
         found = f" ({', '.join(result.failed_checks)})" if result.failed_checks else ""
         raise DifferenceError(f"Source and target differ{found}.", hint="See cowrie-assets verify and the report.")
+    _check_budget(summary, max_quarantine)
+
+
+def _print_in_place(pipeline: Pipeline, as_json: bool, max_quarantine: int | None) -> None:
+    with pipeline.connect() as connection:
+        summary = read_summary(connection)
+    if as_json:
+        print_json(summary.as_json() | {"run_id": None, "failed_checks": []})
+    else:
+        print_summary(summary)
+        click.echo("Nothing to do: all of it is in place, and proven. cowrie-assets verify proves it afresh.")
+    _check_budget(summary, max_quarantine)
+
+
+def _check_budget(summary: Summary, max_quarantine: int | None) -> None:
     if max_quarantine is not None and summary.set_aside > max_quarantine:
         raise DifferenceError(
             f"{summary.set_aside:,} rows were set aside, more than --max-quarantine {max_quarantine:,} allows.",
@@ -179,6 +197,15 @@ def _succeeded(result: RunResult) -> RunResult:
     if not result.success:
         raise LoadError(result.error or "The run failed.", hint="Start it again: what is complete is kept.")
     return result
+
+
+def _units(
+    pipeline: Pipeline, tables: tuple[str, ...], keys: tuple[str, ...], whole: bool
+) -> list[tuple[str, tuple[str, ...]]]:
+    """The (table, partition keys) that a run selects."""
+    plan = pipeline.plan
+    chosen = [t for t in (*plan.dated, *plan.others) if not tables or t in tables]
+    return [(t, plan.partitions(t) if whole else keys) for t in chosen if whole or t in plan.dated]
 
 
 def _rows(pipeline: Pipeline, tables: tuple[str, ...], keys: tuple[str, ...], whole: bool) -> int:

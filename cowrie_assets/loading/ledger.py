@@ -129,6 +129,12 @@ def pinned(connection: Connection) -> Plan | None:
     return Plan.from_json(row[1])
 
 
+def is_finished(connection: Connection) -> bool:
+    """Whether indexes and constraints are built."""
+    row = connection.execute("SELECT finished_at IS NOT NULL FROM cowrie_migration.plan").fetchone()
+    return bool(row and row[0])
+
+
 def created_tables(connection: Connection) -> list[str]:
     """The tables that this migration created in the target."""
     row = connection.execute("SELECT created FROM cowrie_migration.plan").fetchone()

@@ -87,6 +87,13 @@ def validate(
     return results + [_known(table, key, known[key][3:]) for key in done]
 
 
+def proven_inputs(connection: Connection, source: Path, table: str) -> dict[str, str]:
+    """What each partition was loaded from, of those that the ledger says are proven in full from the present source."""
+    state = source_state(source).as_dict()
+    rows = connection.execute(_KNOWN, (table,)).fetchall()
+    return {r[0]: r[2] for r in rows if r[3] is not None and r[3] == _identity(state, r[1:])}
+
+
 def _known(table: str, key: str, counts: Sequence[int]) -> PartitionProof:
     source, target, quarantined = counts
     return PartitionProof(table, key, source, target, quarantined, Verdict.PASS, Proof.FULL, made=False)
