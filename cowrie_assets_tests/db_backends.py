@@ -1,6 +1,6 @@
 """The fixtures that give a test body both backends: an empty SQLite file and an empty PostgreSQL database.
 
-Not here: what is in them. A test module takes them by `from .db_backends import …  # noqa: F401`.
+Not here: what is in them. `conftest.py` makes them known to all tests.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
@@ -21,7 +21,7 @@ BACKENDS = ("sqlite", "postgresql")
 
 def as_url(conninfo: str) -> str:
     """A URL, which commands take, for what libpq takes (such as the fixture `pg_url`)."""
-    return f"postgresql:///?{urlencode(psycopg.conninfo.conninfo_to_dict(conninfo))}"
+    return f"postgresql:///?{urlencode(psycopg.conninfo.conninfo_to_dict(conninfo), quote_via=quote)}"
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,6 @@ from cowrie_assets.db.models import Base, DeadLetterEvent, RawEvent, SessionSumm
 from cowrie_assets.loading.ddl import create_index, create_table
 
 from .db_backends import as_url
-from .db_backends import database as database
-from .db_backends import empty_url as empty_url
-from .db_backends import shared_pg_url as shared_pg_url
 
 PYTHON = {Type.TEXT: str, Type.BIGINT: int, Type.BOOLEAN: bool, Type.TIMESTAMPTZ: datetime}
 CLASSES = {mapper.local_table.name: mapper.class_ for mapper in Base.registry.mappers}  # type: ignore[attr-defined]
@@ -214,7 +211,7 @@ def test_former_generated_columns_fall_back_on_the_payload(
             ("kept", "", "x"),
         ]
         by_type = sa.select(RawEvent.event_type_computed, sa.func.count()).group_by(RawEvent.event_type_computed)
-        assert dict((row[0], row[1]) for row in session.execute(by_type)) == {wanted[1]: 1, "": 1} | (
+        assert {row[0]: row[1] for row in session.execute(by_type)} == {wanted[1]: 1, "": 1} | (
             {"": 2} if wanted[1] == "" else {}
         )
 
@@ -246,7 +243,7 @@ def test_a_damaged_sqlite_file_is_read_as_the_migration_reads_it(tmp_path: Path)
             None,
         ]
         assert [e.quarantined for e in events] == [None, None, True, False, True, True]
-        assert events[0].payload == {"session": "a"} or "session" in events[0].payload
+        assert isinstance(events[0].payload, MalformedJson)
         assert [e.payload for e in events[1:4]] == [{"session": "\\xff"}, {"session": "NaN"}, 123]
         assert isinstance(events[4].payload, MalformedJson)
         computed = session.scalars(sa.select(RawEvent.session_id_computed).order_by(RawEvent.id)).all()

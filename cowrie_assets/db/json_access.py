@@ -311,6 +311,14 @@ for _ask in (JsonText, JsonPart, JsonType, JsonFilled, JsonNumber, JsonTime):
     compiles(_ask, "sqlite")(_call)
 
 
+def _call_plain(element: FunctionElement[Any], compiler: SQLCompiler, **kw: Any) -> str:
+    return f"{element.name}({', '.join(compiler.process(clause, **kw) for clause in element.clauses)})"
+
+
+for _plain in (JsonEqual, Like, MomentOf):
+    compiles(_plain, "sqlite")(_call_plain)
+
+
 @compiles(JsonElements, "sqlite")
 def _each(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
     return f"json_each({_call(element, compiler, **kw)})"
