@@ -130,6 +130,10 @@ def documents_and_paths(draw: st.DrawFn) -> tuple[Any, tuple[str | int, ...]]:
 @example(((("a", (("b", "x"),)),), ("a", 0)))
 @example(([(("0", "key"),), "element"], (0, "0")))
 @example(([Number("1E-7")], (0,)))
+@example((None, (0,)))
+@example(((("a", "scalar"),), ("a", -1)))
+@example((([["x", "y"], "z"]), (-2, -2)))
+@example(((("a -> b", (("->>", "x"),)),), ("a -> b", "->>")))
 def test_any_part_of_any_document(answer: Callable[..., list[Any]], case: tuple[Any, tuple[str | int, ...]]) -> None:
     document, path = case
     try:

@@ -11,6 +11,7 @@ ours Python functions answer, which read a cell as the migration would store it.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,7 +49,13 @@ class Ask(FunctionElement[Any]):
     inherit_cache = True
 
     def __init__(self, document: Any, *path: Step) -> None:
-        super().__init__(document, *(sa.literal(step, literal_execute=True) for step in path))
+        super().__init__(document, *map(_step, path))
+
+
+def _step(step: Step) -> sa.ColumnElement[Any]:
+    if isinstance(step, str):
+        return sa.literal(step, sa.Text(), literal_execute=True)
+    return sa.literal_column(f"{step:d}", sa.Integer())
 
 
 class JsonText(Ask):
@@ -219,23 +226,32 @@ def former_generated(column: Any, document: Any, name: str) -> Former:
 # --- PostgreSQL: operators -----------------------------------------------------------------------------------------
 
 
-def _steps(element: Ask, compiler: SQLCompiler, **kw: Any) -> tuple[str, list[str]]:
-    document, *steps = (compiler.process(clause, **kw) for clause in element.clauses)
-    return document, steps
+def _followed(clauses: Sequence[Any], compiler: SQLCompiler, **kw: Any) -> str:
+    document, *steps = clauses
+    part = compiler.process(document, **kw)
+    for step in steps:
+        if isinstance(step, sa.ColumnClause):
+            # Not `->`, to which a scalar is an array of one: '"a"'::jsonb -> 0 is "a".
+            position = int(step.name)
+            subscript = f"{position}" if position >= 0 else f"last - {-position - 1}"
+            part = f"jsonb_path_query_first({part}, 'strict $[{subscript}]', '{{}}', true)"
+        else:
+            part = f"{part} -> {compiler.process(step, **kw)}"
+    return part
 
 
 @compiles(JsonPart, "postgresql")
 def _part(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
-    document, steps = _steps(element, compiler, **kw)
-    return f"({' -> '.join([document, *steps])})"
+    return f"({_followed(list(element.clauses), compiler, **kw)})"
 
 
 @compiles(JsonText, "postgresql")
 def _text(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
-    document, steps = _steps(element, compiler, **kw)
-    if not steps:
-        return f"({document} #>> '{{}}')"
-    return f"({' -> '.join([document, *steps[:-1]])} ->> {steps[-1]})"
+    *holder, last = element.clauses
+    if not holder or isinstance(last, sa.ColumnClause):
+        return f"({_followed([*holder, last], compiler, **kw)} #>> '{{}}')"
+    # The last step by `->>`, as people and expression indexes write it.
+    return f"({_followed(holder, compiler, **kw)} ->> {compiler.process(last, **kw)})"
 
 
 @compiles(JsonType, "postgresql")
