@@ -107,7 +107,7 @@ def connection_parameters(url: str, settings: EngineSettings, *, write: bool = T
     options = f"-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout={LOCK_SECONDS}s -c client_encoding=UTF8"
     if not write:
         options += " -c default_transaction_read_only=on"
-    given["options"] = f"{given.get('options', '')} {options}".strip()
+    given["options"] = f"{options} {given.get('options', '')}".strip()  # the last of two settings counts: the user's
     return {"connect_timeout": settings.connect_timeout, "application_name": "cowrie-assets", **given}
 
 

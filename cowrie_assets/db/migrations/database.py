@@ -47,6 +47,10 @@ class Database:
             rows = self.rows(f"SELECT name, hidden IN (2, 3) FROM pragma_table_xinfo('{table}') WHERE hidden <> 1")
         return {str(name): bool(generated) for name, generated in rows}
 
+    def is_empty(self, table: str) -> bool:
+        """Whether the table has no rows."""
+        return not self.rows(f"SELECT 1 FROM {table} LIMIT 1")
+
     def indexes(self, table: str) -> dict[str, tuple[str, bool]]:
         """A table's indexes, those of constraints too: name to columns (as `a, b`), and whether it is unique."""
         if self.is_postgres:

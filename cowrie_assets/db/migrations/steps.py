@@ -73,9 +73,27 @@ class CreateTable:
             AddColumns(self.name, "\n".join(line for name, line in declared.items() if name not in existing)).apply(
                 database
             )
+        CreateIndexes(self.name, self.indexes).apply(database)
+
+
+@dataclass(frozen=True)
+class CreateIndexes:
+    """Indexes of a table, `name: column, column` a line."""
+
+    table: str
+    indexes: str
+
+    def apply(self, database: Database) -> None:
+        """Create those that are not there; over a generated column only while there are no rows.
+
+        Later on, one that is missing was dropped, and malformed JSON may have come in: it would fail on that. Version 5
+        makes up for it.
+        """
+        generated = [name for name, is_generated in database.columns(self.table).items() if is_generated]
+        existing = database.indexes(self.table)
         for name, columns in (line.split(": ") for line in _lines(self.indexes)):
-            if name not in database.indexes(self.name):
-                database.run(f"CREATE INDEX {name} ON {self.name} ({columns})")
+            if name not in existing and (columns not in generated or database.is_empty(self.table)):
+                database.run(f"CREATE INDEX {name} ON {self.table} ({columns})")
 
 
 @dataclass(frozen=True)
@@ -172,7 +190,8 @@ def spelled(declaration: str, database: Database) -> str:
 
 def without_expression(sql: str, column: str) -> str:
     """A CREATE TABLE without the `[GENERATED ALWAYS] AS (…) [VIRTUAL|STORED]` of that column; unchanged without it."""
-    start = re.search(rf'(?<=[\s(,])("?{column}"?\s+[\w()]*?)\s*(?:GENERATED\s+ALWAYS\s+)?AS\s*\(', sql, re.IGNORECASE)
+    name_and_type = rf'(?<=[\s(,])("?{column}"?(?:\s+(?!AS\b|GENERATED\b)\w+(?:\s*\([^)]*\))?)*)'
+    start = re.search(name_and_type + r"\s+(?:GENERATED\s+ALWAYS\s+)?AS\s*\(", sql, re.IGNORECASE)
     if start is None:
         return sql
     depth, end = 1, start.end()
