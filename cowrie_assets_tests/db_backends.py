@@ -17,6 +17,9 @@ import sqlalchemy as sa
 from cowrie_assets.db.engine import open_database
 
 BACKENDS = ("sqlite", "postgresql")
+SQLITE = pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+POSTGRES = pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+"""For the tests of what only one backend has."""
 
 
 def as_url(conninfo: str) -> str:

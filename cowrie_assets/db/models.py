@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
-from .json_access import Former, former_generated
+from .json_access import former_generated
+from .json_sql import Former
 from .json_value import JsonNull, MalformedJson, text_at
 from .tables import METADATA, SQL_TABLES
 

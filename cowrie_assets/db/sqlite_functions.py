@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..cleaning.json_text import jsonb_text
-from .json_access import LARGEST, NUMBER, NUMBER_LENGTH, SMALLEST
+from .json_sql import LARGEST, NUMBER, NUMBER_LENGTH, SMALLEST
 from .json_value import Cell, Step, comparable, element_texts, part_text, text_at, type_at
 from .types import read_moment
 
