@@ -19,7 +19,7 @@ from psycopg_pool import PoolTimeout
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from cowrie_assets.db import engine as engines
-from cowrie_assets.db.connecting import connect_with_retry, connection_error, label
+from cowrie_assets.db.connecting import clear_errors, connect_with_retry, connection_error, label
 from cowrie_assets.db.engine import create_engine_from_settings, memory_engine, open_database
 from cowrie_assets.db.pool import connection_pool
 from cowrie_assets.db.settings import EngineSettings, load_engine_settings
@@ -272,6 +272,24 @@ def test_a_file_that_is_no_database(tmp_path: Path, content: bytes | None, said:
     with pytest.raises(DatabaseError, match=said):
         open_database(str(path), write=write)
     assert path.exists() == (content is not None)
+
+
+def test_a_file_that_is_locked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "locked.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("CREATE TABLE t (x)")
+        holder.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setenv("COWRIE_DB_BUSY_TIMEOUT", "0")
+        with pytest.raises(ServerBusyError, match="locked by another process"):
+            open_database(str(path), write=False)
+
+
+def test_errors_of_statements_are_one_line(database: sa.Engine) -> None:
+    with database.connect() as connection, pytest.raises(DatabaseError) as raised, clear_errors(database, "Counting"):
+        connection.execute(sa.text("SELECT count(*) FROM nothing_there"))
+    assert str(raised.value).startswith("Counting failed on ")
+    assert "nothing_there" in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_another_url_is_refused() -> None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from cowrie_assets.catalog import SCHEMA_VERSION, TABLES
+from cowrie_assets.db.connecting import label
 from cowrie_assets.db.engine import open_database
 from cowrie_assets.db.migrations.drift import Difference, check_drift
 from cowrie_assets.db.migrations.runner import MIGRATIONS, current_version, migrate, newer_note
@@ -336,8 +337,9 @@ def test_a_newer_database_is_read_and_not_migrated(database: sa.Engine) -> None:
     with Session(database) as session:
         assert len(session.scalars(sa.select(RawEvent)).all()) == 3
     for dry_run in (False, True):
-        with pytest.raises(SchemaError, match=r"version 23.* 6\."):
+        with pytest.raises(SchemaError, match=r"version 23.* 6\.") as raised:
             migrate(database, dry_run=dry_run)
+        assert label(database) in str(raised.value)
 
 
 def test_what_fails_is_undone(database: sa.Engine) -> None:

@@ -1,6 +1,6 @@
 """Connecting, again where that helps, and the reasons why it fails in one clear line each.
 
-Belongs here: the translation of connection errors. Not here: engines (`engine.py`), errors of statements.
+Belongs here: the translation of drivers' errors. Not here: engines (`engine.py`).
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ..errors import (
     AuthenticationError,
@@ -82,6 +84,12 @@ _REASONS = (
         again=True,
     ),
     _Reason(
+        r"database is locked",
+        ServerBusyError,
+        "is locked by another process",
+        "Wait for it to end, or raise COWRIE_DB_BUSY_TIMEOUT.",
+    ),
+    _Reason(
         r"time(d )?out",
         ConnectTimeoutError,
         "did not answer in time",
@@ -98,14 +106,19 @@ _REASONS = (
 )
 
 
+def _said(error: BaseException) -> tuple[str, str]:
+    """The driver's words, no password in them, and their first line."""
+    text = mask(str(getattr(error, "orig", None) or error).strip())
+    return text, (text.splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def connection_error(error: BaseException, label: str) -> tuple[DatabaseError, bool]:
     """A driver's error while connecting as our own, and whether another attempt may help."""
-    text = mask(str(getattr(error, "orig", None) or error).strip())
-    first = (text.splitlines() or [type(error).__name__])[0].rstrip(".")
+    text, first = _said(error)
     for reason in _REASONS:
         if re.search(reason.pattern, text, re.IGNORECASE | re.DOTALL):
             return reason.kind(f"The database {label} {reason.what} ({first}).", hint=reason.hint), reason.again
-    return DatabaseError(f"The database {label} cannot be used: {first}.", hint="Check its URL."), False
+    return DatabaseError(f"The database {label} cannot be used: {first}.", hint="Check its URL or path."), False
 
 
 def label(engine: sa.Engine) -> str:
@@ -129,3 +142,25 @@ def connect_with_retry(engine: sa.Engine, *, tries: int = 3) -> sa.Connection:
                 raise error from failure
         time.sleep(2 ** (attempt - 2) * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
     raise AssertionError("unreachable")  # pragma: no cover
+
+
+@contextmanager
+def clear_errors(engine: sa.Engine, doing: str) -> Iterator[None]:
+    """Make a driver's error in the block our own, in one line.
+
+    Args:
+        engine: whose database it is.
+        doing: what was done, as a sentence begins: "Counting sessions".
+
+    Raises:
+        DatabaseError: in place of any error of the driver or the pool.
+    """
+    try:
+        yield
+    except SQLAlchemyError as error:
+        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        code = f" [{state}]" if state else ""
+        raise DatabaseError(
+            f"{doing} failed on {label(engine)}: {_said(error)[1]}{code}.",
+            hint="Run `cowrie-assets db check` on it." if state is None or state.startswith("42") else None,
+        ) from error

@@ -131,10 +131,30 @@ def type_at(cell: Cell, path: Sequence[Step]) -> str | None:
     return None if part is None else _TYPE_OF_MARK.get(part[0], "number")
 
 
+def string_at(cell: Cell, path: Sequence[Step]) -> str | None:
+    """The string that the path leads to; None where it is something else or nothing."""
+    value = _at(cell, path)
+    if value is not _UNREAD:
+        return value if isinstance(value, str) else None
+    part = part_text(cell, path)
+    return unescape(part[1:-1]) if part is not None and part[0] == '"' else None
+
+
+def is_filled(cell: Cell, path: Sequence[Step]) -> bool:
+    """Whether the path leads to something other than null, an empty string, array or object."""
+    value = _at(cell, path)
+    if value is not _UNREAD:
+        return value is not _MISSING and value is not None and value not in ("", [], {})
+    return (part_text(cell, path) or "null") not in ("null", '""', "[]", "{}")
+
+
 def part_text(cell: Cell, path: Sequence[Step]) -> str | None:
     """The part that the path leads to, printed as `jsonb::text`; None where nothing is there."""
-    if _at(cell, path) is _MISSING:
+    value = _at(cell, path)
+    if value is _MISSING:
         return None
+    if value is None or isinstance(value, (str, int)):
+        return json.dumps(value, ensure_ascii=False)
     text = document_text(cell)
     for step in path:
         if text is not None:
@@ -152,6 +172,8 @@ def element_texts(cell: Cell, path: Sequence[Step]) -> list[str | None]:
 
 def comparable(text: str) -> str:
     """A form of a printed part that is equal where `jsonb` values are: numbers without the zeros that end them."""
+    if text[0] not in "{[-0123456789":
+        return text
     marks = ((kind, text[start:end]) for kind, start, end in tokens(text))
     return ",".join(mark.rstrip("0").rstrip(".") if kind == NUMBER and "." in mark else mark for kind, mark in marks)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -128,10 +129,16 @@ class Moment(TypeDecorator[datetime]):
         return value.astimezone(UTC) if isinstance(value, datetime) else read_moment(value)
 
 
-def read_moment(cell: Cell) -> datetime | None:
-    """A SQLite cell as an aware datetime in UTC, None where it is no date."""
+@cache
+def _date_kernel() -> tuple[Any, Any]:
     from ..source.instants import parse_number, parse_text  # with Arrow: 0.2 s, and only SQLite needs it
 
+    return parse_text, parse_number
+
+
+def read_moment(cell: Cell) -> datetime | None:
+    """A SQLite cell as an aware datetime in UTC, None where it is no date."""
+    parse_text, parse_number = _date_kernel()
     if isinstance(cell, str):
         cell = cell.encode()
     if isinstance(cell, bytes):

@@ -92,7 +92,7 @@ def migrate(engine: sa.Engine, *, dry_run: bool = False, to: int = SCHEMA_VERSIO
     applied: list[Applied] = []
     for migration in MIGRATIONS[:to]:
         with _exclusive(engine) as connection:
-            done = _apply(connection, migration, to)
+            done = _apply(connection, migration, to, label(engine))
             if done:
                 applied.append(done)
     if applied:
@@ -100,14 +100,13 @@ def migrate(engine: sa.Engine, *, dry_run: bool = False, to: int = SCHEMA_VERSIO
     return applied
 
 
-def _apply(connection: sa.Connection, migration: Migration, to: int) -> Applied | None:
+def _apply(connection: sa.Connection, migration: Migration, to: int, name: str) -> Applied | None:
     """Apply one version within the caller's transaction; None where there is nothing to do."""
     database = Database(connection)
     version = current_version(connection)
     if version > SCHEMA_VERSION:
         raise SchemaError(
-            f"The database {label(connection.engine)} is at schema version {version}, this program migrates to"
-            f" {SCHEMA_VERSION}.",
+            f"The database {name} is at schema version {version}, this program migrates to {SCHEMA_VERSION}.",
             hint="Use a newer cowrie-assets; everything else works on it.",
         )
     if version >= to:
@@ -115,8 +114,7 @@ def _apply(connection: sa.Connection, migration: Migration, to: int) -> Applied 
     tables = set(database.tables())
     if not version and not database.is_postgres and tables and not tables & TABLES.keys():
         raise SchemaError(
-            f"The database {label(connection.engine)} holds {', '.join(sorted(tables)[:3])}, and no table of a Cowrie"
-            " processor.",
+            f"The database {name} holds {', '.join(sorted(tables)[:3])}, and no table of a Cowrie processor.",
             hint="Name the processor's database, or a new file.",
         )
     for step in migration.steps:
@@ -168,15 +166,15 @@ def _dry_run(engine: sa.Engine, to: int) -> list[Applied]:
             twin = _twin(connection)
         with twin.connect() as connection:
             connection.exec_driver_sql("PRAGMA legacy_alter_table = ON")
-            return _rehearse(connection, to)
+            return _rehearse(connection, to, label(engine))
     with _exclusive(engine) as connection:
-        found = _rehearse(connection, to)
+        found = _rehearse(connection, to, label(engine))
         connection.get_transaction().rollback()  # type: ignore[union-attr]
     return found
 
 
-def _rehearse(connection: sa.Connection, to: int) -> list[Applied]:
-    done = [_apply(connection, migration, to) for migration in MIGRATIONS[:to]]
+def _rehearse(connection: sa.Connection, to: int, name: str) -> list[Applied]:
+    done = [_apply(connection, migration, to, name) for migration in MIGRATIONS[:to]]
     return [Applied(a.version, a.title, a.checksum, a.statements) for a in done if a]
 
 
