@@ -39,6 +39,42 @@ class TargetError(CowrieError):
     """The PostgreSQL target cannot be used: unreachable, too old, not UTF8, in use, foreign rows in it."""
 
 
+class DatabaseError(CowrieError):
+    """A database that a command was given cannot be used; the subclasses say why."""
+
+
+class UnreachableError(DatabaseError):
+    """Nothing answers at that address: connection refused, no socket, network down."""
+
+
+class UnknownHostError(DatabaseError):
+    """The host's name cannot be resolved."""
+
+
+class AuthenticationError(DatabaseError):
+    """The server refuses user or password, or admits nobody from here."""
+
+
+class MissingDatabaseError(DatabaseError):
+    """The server has no database of that name."""
+
+
+class TlsError(DatabaseError):
+    """The server wants TLS and the URL does not, or the other way round, or a certificate does not hold."""
+
+
+class ConnectTimeoutError(DatabaseError):
+    """The server did not answer in time."""
+
+
+class ServerBusyError(DatabaseError):
+    """The server takes no more connections now: starting, stopping, or full."""
+
+
+class SchemaError(CowrieError):
+    """A database's schema cannot be used or upgraded: its version and what is known are named."""
+
+
 class MissingExtraError(CowrieError):
     """An optional package is not installed: names the extra that brings it."""
 

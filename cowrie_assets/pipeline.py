@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .catalog import OTHER_TABLES, UNDATED
 from .cleaning.partition import CleanedManifest, clean_partition, inputs_of
+from .db.target import target_url
 from .errors import PlanError
-from .loading.connection import connect, database_url, migration_lock
+from .loading.connection import connect, migration_lock
 from .loading.finish import Finished, finish
 from .loading.ledger import is_finished, pinned
 from .loading.load import Loaded, load_partition
@@ -76,19 +77,7 @@ class Pipeline:
 
         On the embedded server each source has a database of its own; without a source the last one used is meant.
         """
-        if self.settings.target:
-            return self.settings.target
-        from .db import embedded
-
-        folder = self.settings.home / "postgres"
-        folder.mkdir(parents=True, exist_ok=True)
-        server = embedded.hold(folder.absolute())
-        last = self.settings.home / "last_database"
-        if self.settings.source_label:
-            last.write_text(self.settings.source_label, encoding="utf-8")
-        elif not last.exists():
-            return server
-        return database_url(server, last.read_text(encoding="utf-8"))
+        return target_url(self.settings)
 
     def stored_plan(self) -> Plan | None:
         """The plan in staging, or None; reads one file and no table."""

@@ -112,9 +112,8 @@ def load_settings(env: Mapping[str, str] | None = None, directory: Path | None =
     """
     env = os.environ if env is None else env
     values = {name: value.strip() for name, value in env.items() if name.startswith("COWRIE_") and value.strip()}
-    named = values.get("COWRIE_SENSORS_FILE")
-    file = Path(named) if named else (directory or Path()) / "sensors.toml"
-    common, migration = _sensors(file, required=named is not None)
+    file, content = sensors_content(values, directory)
+    common, migration = _sections(file, content)
     home = Path(values.get("COWRIE_HOME", ".cowrie"))
     source = _source(values, common, file)
     target = None
@@ -138,16 +137,22 @@ def load_settings(env: Mapping[str, str] | None = None, directory: Path | None =
     return replace(settings, staging=values.get("COWRIE_STAGING_URL") or _default_staging(settings))
 
 
-def _sensors(file: Path, *, required: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The tables [global] and [migration]."""
-    if not file.exists() and not required:
-        return {}, {}
+def sensors_content(env: Mapping[str, str], directory: Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """`sensors.toml` (or the file that COWRIE_SENSORS_FILE names) and what it says; {} where there is none."""
+    named = env.get("COWRIE_SENSORS_FILE", "").strip()
+    file = Path(named) if named else (directory or Path()) / "sensors.toml"
+    if not file.exists() and not named:
+        return file, {}
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        return file, tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read: {error}.", hint="Check COWRIE_SENSORS_FILE.") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file} is no valid TOML: {error}.", hint="Mend that line.") from error
+
+
+def _sections(file: Path, content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tables [global] and [migration]."""
     common = content.get("global", {})
     if not isinstance(common, dict):
         raise SettingsError(f"{file}: [global] is no table.", hint='Write [global] and db = "postgresql://…" below it.')

@@ -16,6 +16,10 @@ import pytest
 
 from cowrie_assets.db import embedded
 
+from .db_backends import database, empty_url, shared_pg_url
+
+__all__ = ["database", "empty_url", "shared_pg_url"]
+
 DATA = Path(__file__).parent / "data"
 
 

@@ -28,6 +28,11 @@ def mask(text: str) -> str:
     return _PASSWORD_IN_CONNINFO.sub(r"\1***", _PASSWORD_IN_QUERY.sub(r"\1***", text))
 
 
+def is_postgres(value: str) -> bool:
+    """Whether a URL means PostgreSQL, not a SQLite file."""
+    return _POSTGRES.match(value) is not None
+
+
 def postgres_url(value: str, setting: str) -> str:
     """The URL as libpq takes it; SettingsError where it is none of `postgresql://`, `postgres://`, `postgresql+psycopg://`."""
     match = _POSTGRES.match(value)

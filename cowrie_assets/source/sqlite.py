@@ -108,7 +108,8 @@ def _beside(path: Path, suffix: str) -> Path:
     return Path(f"{path.resolve()}{suffix}")
 
 
-def _uri(path: Path) -> str:
+def read_only_uri(path: Path) -> str:
+    """The URI that opens an existing database for reading only; immutable only where its content cannot change."""
     uri = f"file:{quote(os.fsencode(path.resolve()))}?mode=ro"
     with path.open("rb") as file:
         in_wal_mode = file.read(20)[18:20] == b"\x02\x02"
@@ -134,7 +135,7 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
     check_file(path)
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(_uri(path), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+        connection = sqlite3.connect(read_only_uri(path), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
         connection.text_factory = bytearray
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

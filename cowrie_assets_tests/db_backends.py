@@ -1,0 +1,59 @@
+"""The fixtures that give a test body both backends: an empty SQLite file and an empty PostgreSQL database.
+
+Not here: what is in them. `conftest.py` makes them known to all tests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from cowrie_assets.db.engine import open_database
+
+BACKENDS = ("sqlite", "postgresql")
+SQLITE = pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
+POSTGRES = pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+"""For the tests of what only one backend has."""
+
+
+def as_url(conninfo: str) -> str:
+    """A URL, which commands take, for what libpq takes (such as the fixture `pg_url`)."""
+    return f"postgresql:///?{urlencode(psycopg.conninfo.conninfo_to_dict(conninfo), quote_via=quote)}"
+
+
+@pytest.fixture(scope="session")
+def shared_pg_url(server_url: str) -> Iterator[str]:
+    """One database for all tests of this process: to make one takes a second, to empty one some milliseconds."""
+    name = f"t_{os.getpid()}_shared"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
+    yield as_url(psycopg.conninfo.make_conninfo(server_url, dbname=name))
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(params=BACKENDS)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """For `open_database(…, write=True, create=True)`: each backend in turn, with nothing in it."""
+    if request.param == "sqlite":
+        return str(tmp_path / "database.sqlite")
+    url: str = request.getfixturevalue("shared_pg_url")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS cowrie_migration CASCADE")
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return url
+
+
+@pytest.fixture
+def database(empty_url: str) -> Iterator[sa.Engine]:
+    """An engine on an empty database of each backend in turn."""
+    engine = open_database(empty_url, write=True, create=True)
+    yield engine
+    engine.dispose()
