@@ -5,7 +5,7 @@ Belongs here: putting clients together. Not here: what is asked (`refresh.py`, `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 
 from .answers import Answer, Client, Kind, LookupFailed, Reason
@@ -59,37 +59,34 @@ def client(config: ServiceConfig, clock: Clock, *, tries: int = TRIES) -> Client
 
 
 class CachedService:
-    """A client with the cache in front of it."""
+    """A client with the cache in front of it; the client is made when it is first needed."""
 
     def __init__(self, config: ServiceConfig, cache: Cache, clock: Clock) -> None:
-        """LookupFailed (no key) where the settings lack one."""
+        """Take the settings; whether they hold a key matters only once the service is asked."""
         self.name = config.name
         self.lifetime = config.lifetime
-        self._client = client(config, clock)
+        self.per_minute = config.per_minute
+        self._config = config
+        self._client: Client | None = None
         self._cache = cache
-        self._clock = clock
+        self.clock = clock
 
-    @property
-    def kinds(self) -> frozenset[Kind]:
-        """What it can be asked about."""
-        return self._client.kinds
+    def known(self, kind: Kind, value: str, *, lifetime: timedelta | None = None) -> Answer | None:
+        """The answer in the cache that is not older than `lifetime` and the service's own; never asks."""
+        longest = self.lifetime if lifetime is None else min(lifetime, self.lifetime)
+        value = checked(self.name, kind, value)
+        return self._cache.get(self.name, kind, value, now=self.clock.now(), lifetime=longest)
 
     def ask(self, kind: Kind, value: str, *, lifetime: timedelta | None = None) -> Answer:
-        """The answer: from the cache where it is not older than `lifetime` and the service's own, else asked for.
+        """The answer: a known one, else asked for and kept.
 
         Raises:
             LookupFailed: there is none.
         """
-        value = checked(self.name, kind, value)
-        longest = self.lifetime if lifetime is None else min(lifetime, self.lifetime)
-        kept = self._cache.get(self.name, kind, value, now=self._clock.now(), lifetime=longest)
-        if kept is not None:
-            return kept
-        answer = self._client.lookup(kind, value).at(self._clock.now())
+        known = self.known(kind, value, lifetime=lifetime)
+        if known is not None:
+            return known
+        self._client = self._client or client(self._config, self.clock)
+        answer = self._client.lookup(kind, value).at(self.clock.now())
         self._cache.put(answer)
         return answer
-
-
-def cached_services(configs: Mapping[str, ServiceConfig], cache: Cache, clock: Clock) -> list[CachedService]:
-    """Those that have a key, in the order they are asked."""
-    return [CachedService(config, cache, clock) for config in configs.values() if config.credential]
