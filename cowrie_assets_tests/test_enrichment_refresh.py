@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 
+from cowrie_assets.db.engine import open_database
 from cowrie_assets.db.tables import METADATA, SQL_TABLES
 from cowrie_assets.enrichment import refresh as refreshing
 from cowrie_assets.enrichment.cache import Cache
@@ -97,8 +99,9 @@ def postgres(server_url: str) -> Iterator[sa.Engine]:
     name = f"t_enrichment_{os.getpid()}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
-    given = psycopg.conninfo.conninfo_to_dict(server_url, dbname=name)
-    engine = sa.create_engine("postgresql+psycopg://", connect_args=given)
+    parts = psycopg.conninfo.conninfo_to_dict(server_url)
+    query = urlencode({k: v for k, v in parts.items() if k in ("host", "port", "user", "password")})
+    engine = open_database(f"postgresql:///{name}?{query}", write=True)
     METADATA.create_all(engine)
     yield engine
     engine.dispose()
@@ -109,7 +112,7 @@ def postgres(server_url: str) -> Iterator[sa.Engine]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def case(request: pytest.FixtureRequest, tmp_path: Path, server: FakeService) -> Iterator[Case]:
     if request.param == "sqlite":
-        engine = sa.create_engine(sa.URL.create("sqlite", database=str(tmp_path / "database.sqlite")))
+        engine = open_database(str(tmp_path / "database.sqlite"), write=True, create=True)
         METADATA.create_all(engine)
     else:
         engine = request.getfixturevalue("postgres")
@@ -143,7 +146,8 @@ def case(request: pytest.FixtureRequest, tmp_path: Path, server: FakeService) ->
     )
     yield case
     cache.close()
-    engine.dispose()
+    if request.param == "sqlite":
+        engine.dispose()
 
 
 def test_sessions_get_a_member_and_their_flag(case: Case) -> None:
@@ -227,9 +231,14 @@ def test_a_limit_counts_answers_and_the_next_run_goes_on(case: Case) -> None:
     assert [case.sessions(limit=1).written for _ in range(5)] == [1, 1, 1, 0, 0]
 
 
+def test_a_limit_counts_questions_without_an_answer(case: Case) -> None:
+    case.server.answer = lambda asked: Planned(body=b"garbage")
+    assert (case.sessions(limit=2).failed, len(case.server.asked)) == ({"unexpected answer": 2}, 2)
+
+
 def test_a_dry_run_asks_and_writes_nothing(case: Case) -> None:
     dry = case.sessions(dry_run=True)
-    assert (dry.asked, dry.cached, dry.written, dry.not_sent, dry.no_address) == (3, 0, 0, 1, 1)
+    assert (dry.asked, dry.cached, dry.written, dry.not_sent, dry.no_address) == (2, 1, 0, 1, 1)
     assert not case.server.asked
     assert not case.session("a").enrichment
 
@@ -334,7 +343,7 @@ def test_a_real_database_gives_every_address(
     # Version 3 computes session_id, in the other it is NULL in every row.
     copy = tmp_path / "copy.sqlite"
     shutil.copy(request.getfixturevalue(name), copy)
-    engine = sa.create_engine(sa.URL.create("sqlite", database=str(copy)))
+    engine = open_database(str(copy), write=True)
     cache = Cache(tmp_path / "cache.sqlite")
     tally = Case(engine, server, cache).sessions()
     member = "json_extract(payload, '$.{}')"

@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import CowrieError
 from ..reporting.text import inert
 from . import inspect, maintain, migrate, rules, show
+from . import debug, enrichment, inspect, maintain, migrate, show
 
 INTERRUPTED = 3
 ERROR_LENGTH = 2_000
@@ -46,6 +47,8 @@ for command in (
     maintain.reset,
     maintain.clean,
     maintain.psql,
+    enrichment.enrichment,
+    debug.debug,
 ):
     cli.add_command(command)
 

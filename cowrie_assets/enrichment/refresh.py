@@ -56,7 +56,7 @@ class Scope:
     """What is refreshed.
 
     Attributes:
-        limit: answers a service and table at most, or None.
+        limit: questions a service and table at most, answered by it or from the cache or not at all; or None.
         older_than: rows enriched before that are due again; None: as long as the service's answers are good for.
         dry_run: count what would be asked, ask and write nothing.
     """
@@ -77,15 +77,16 @@ def refresh(
     with engine.connect() as connection:
         total = subject.count(connection)
     batch = _Batch(engine, subject, service, tally)
+    seen: set[str] = set()  # in a dry run, what the cache would know by then
     try:
         for row in _due(engine, subject, service, scope, tally):
-            if tally.stopped or (scope.limit is not None and tally.answers >= scope.limit):
+            if tally.stopped or (scope.limit is not None and tally.tried >= scope.limit):
                 break
             if row.value is None:
                 tally.no_address += 1
                 continue
             try:
-                answer = _answer(service, subject.kind, row.value, scope, tally)
+                answer = _answer(service, subject.kind, row.value, scope, tally, seen)
             except LookupFailed as error:
                 tally.fail(error)
             else:
@@ -99,12 +100,15 @@ def refresh(
     return tally
 
 
-def _answer(service: CachedService, kind: Kind, value: str, scope: Scope, tally: Tally) -> Answer | None:
+def _answer(
+    service: CachedService, kind: Kind, value: str, scope: Scope, tally: Tally, seen: set[str]
+) -> Answer | None:
     if not scope.dry_run:
         return service.ask(kind, value, lifetime=scope.older_than)
-    known = service.known(kind, value, lifetime=scope.older_than)
-    tally.cached += known is not None
-    tally.asked += known is None
+    known = value in seen or service.known(kind, value, lifetime=scope.older_than) is not None
+    seen.add(value)
+    tally.cached += known
+    tally.asked += not known
     return None
 
 

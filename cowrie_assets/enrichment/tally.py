@@ -43,12 +43,18 @@ class Tally:
     not_sent: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     stopped: LookupFailed | None = None
+    _lost: int = 0
     _unreachable: int = 0
 
     @property
     def answers(self) -> int:
         """Answers, from wherever."""
         return self.asked + self.cached
+
+    @property
+    def tried(self) -> int:
+        """Questions, answered or not."""
+        return self.answers + self._lost
 
     def count(self, answer: Answer) -> None:
         """An answer came."""
@@ -65,6 +71,7 @@ class Tally:
             self.not_sent += 1
             return
         self.failed[error.reason.value] += 1
+        self._lost += 1
         self._unreachable = self._unreachable + 1 if error.reason is Reason.UNREACHABLE else 0
         if error.final or self._unreachable >= UNREACHABLE_IN_A_ROW:
             self.stopped = error
