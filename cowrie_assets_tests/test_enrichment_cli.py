@@ -279,3 +279,13 @@ def test_keys_from_the_file_are_used(
     monkeypatch.delenv("COWRIE_VT_API_KEY")
     assert run("live-check", "--service", "virustotal")[0] == 0
     assert server.asked[0].headers["x-apikey"] == "from-the-file"
+
+
+def test_a_long_refresh_says_where_it_is(run: Run, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cowrie_assets.cli.enrichment.HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setenv("COWRIE_DSHIELD_PER_MINUTE", "600")
+    options = ("refresh", "--database", str(database), "--service", "dshield")
+    assert (
+        "dshield session_summaries: 1 to ask, 0 from the cache, at most 1 rows to go\n" in run(*options, "--dry-run")[2]
+    )
+    assert "1 asked, 0 from the cache, at most 1 rows to go: 0 min at 600 a minute" in run(*options)[2]

@@ -107,7 +107,7 @@ def refresh(
                         stopped = next((t.stopped for t in tallies if t.service == config.name and t.stopped), None)
                         if stopped is None:
                             tallies.append(
-                                refresh_table(engine, subject, service, scope, _Heartbeat(service.per_minute))
+                                refresh_table(engine, subject, service, scope, _Heartbeat(service.per_minute, dry_run))
                             )
         finally:
             cache.close()
@@ -153,8 +153,9 @@ def _configs(services: tuple[str, ...]) -> dict[str, ServiceConfig]:
 class _Heartbeat:
     """Says at least every ten seconds where the work is, on standard error."""
 
-    def __init__(self, per_minute: float) -> None:
+    def __init__(self, per_minute: float, dry_run: bool) -> None:
         self._pace = per_minute
+        self._dry_run = dry_run
         self._spoken = time.monotonic()
 
     def __call__(self, tally: Tally, total: int) -> None:
@@ -162,9 +163,11 @@ class _Heartbeat:
             return
         self._spoken = time.monotonic()
         left = max(0, total - tally.fresh - tally.answers - tally.not_sent - tally.no_address)
+        pace = "" if self._dry_run else f": {_duration(60 * left / self._pace)} at {self._pace:g} a minute"
+        asked = "to ask" if self._dry_run else "asked"
         click.echo(
-            f"{tally.service} {tally.table}: {tally.asked:,} asked, {tally.cached:,} from the cache,"
-            f" at most {left:,} rows to go: {_duration(60 * left / self._pace)} at {self._pace:g} a minute",
+            f"{tally.service} {tally.table}: {tally.asked:,} {asked}, {tally.cached:,} from the cache,"
+            f" at most {left:,} rows to go{pace}",
             err=True,
         )
 

@@ -91,7 +91,8 @@ _HOLDERS = sa.text(
            pg_blocking_pids(a.pid) AS blocked_by, coalesce(a.query, '') AS statement
     FROM pg_stat_activity a
     LEFT JOIN (pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relname = ANY(:tables)) ON l.pid = a.pid
-    WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND (c.relname IS NOT NULL OR clock_timestamp() - a.xact_start > make_interval(secs => :long))
+    WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
+      AND (c.relname IS NOT NULL OR clock_timestamp() - a.xact_start > make_interval(secs => :long))
     ORDER BY seconds DESC NULLS LAST, a.pid, c.relname, l.mode
     """
 )
