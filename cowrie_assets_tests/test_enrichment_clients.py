@@ -6,6 +6,7 @@ Not here: pace and cache (test_enrichment_limits.py), or writing answers down (t
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -157,6 +158,15 @@ def test_a_refused_key_ends_the_service_at_once(server: FakeService, time: FakeT
     server.answers = [Planned(status, {"error": {"code": "WrongCredentialsError"}})]
     error = failure(server, time, name)
     assert (error.reason, error.final, len(server.asked)) == (Reason.REFUSED_KEY, True, 1)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_log_shows_a_key(server: FakeService, time: FakeTime, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    server.answers = [Planned(503), Planned(reset=True), Planned(401)]
+    with caplog.at_level(logging.DEBUG):
+        failure(server, time, name)
+    assert "HTTP/1.1" in caplog.text
+    assert KEY not in caplog.text
 
 
 def test_urlhaus_refuses_a_key_in_its_own_words(server: FakeService, time: FakeTime) -> None:

@@ -187,6 +187,16 @@ def test_the_digits_of_another_member_stay(case: Case) -> None:
     assert "1.10" in stored and "12345678901234567890123" in stored and "dshield" in stored
 
 
+def test_a_json_column_of_the_processors_own_is_merged_too(case: Case) -> None:
+    if case.engine.dialect.name == "postgresql":
+        change = "ALTER TABLE session_summaries ALTER COLUMN enrichment TYPE {0} USING enrichment::{0}"
+        case.execute(sa.text(change.format("json")))
+    case.sessions()
+    assert list(case.session("b").enrichment) == ["spur", "dshield"]
+    if case.engine.dialect.name == "postgresql":
+        case.execute(sa.text(change.format("jsonb")))
+
+
 @pytest.mark.parametrize("cell", ["[1]", '"text"', "7"])
 def test_an_enrichment_that_is_no_object_is_left_as_it_is(case: Case, cell: str) -> None:
     cast = ":t" if case.engine.dialect.name == "sqlite" else "CAST(:t AS jsonb)"

@@ -56,6 +56,8 @@ class Files:
             values = _columns(answer) | {"last_updated": now}
             written += connection.execute(sa.update(_FILES).where(_FILES.c.id == identity).values(values)).rowcount
         flagged = [identity for identity, answer in answers if answer.flagged]
+        if not flagged:
+            return written
         sessions = sa.select(_FILES.c.session_id).where(_FILES.c.id.in_(flagged))
         connection.execute(
             sa.update(_SESSIONS)

@@ -156,7 +156,12 @@ def _json_type(connection: sa.Connection) -> sa.ColumnElement[str]:
         # json_type raises an error on malformed text: CASE keeps it away from there.
         known = sa.case((sa.func.json_valid(cell) == 1, sa.func.json_type(cell)), else_="malformed")
         return sa.case((cell.is_(None), "null"), else_=known)
-    return sa.func.coalesce(sa.func.jsonb_typeof(_SESSIONS.c.enrichment), "null")
+    return sa.func.coalesce(sa.func.jsonb_typeof(_jsonb()), "null")
+
+
+def _jsonb() -> sa.ColumnElement[Any]:
+    # Tables that the processor made itself may have it as json.
+    return sa.cast(sa.type_coerce(_SESSIONS.c.enrichment, sa.JSON), JSONB)
 
 
 def _mergeable(connection: sa.Connection) -> sa.ColumnElement[bool]:
@@ -169,6 +174,6 @@ def _merged(connection: sa.Connection, service: str, member: sa.BindParameter[st
     if connection.dialect.name == "sqlite":
         whole = sa.case((_json_type(connection) == "object", cell), else_="{}")
         return sa.func.json_set(whole, f"$.{service}", sa.func.json(member))
-    whole = sa.case((_json_type(connection) == "object", _SESSIONS.c.enrichment), else_=sa.text("'{}'::jsonb"))
+    whole = sa.case((_json_type(connection) == "object", _jsonb()), else_=sa.text("'{}'::jsonb"))
     added = sa.func.jsonb_build_object(sa.cast(service, sa.Text), sa.cast(member, JSONB))
     return sa.type_coerce(whole, JSONB).op("||")(added)
