@@ -28,6 +28,7 @@ from cowrie_assets.enrichment.refresh import Scope, refresh
 from cowrie_assets.enrichment.services import CachedService
 from cowrie_assets.enrichment.sessions import Sessions
 from cowrie_assets.enrichment.tally import Tally
+from cowrie_assets.errors import LoadError
 
 from .fake_service import VT_MISSING, Asked, FakeService, FakeTime, Planned, dshield_ip, fake_service, vt_file
 
@@ -317,6 +318,18 @@ def test_an_interruption_loses_no_answer(case: Case, monkeypatch: pytest.MonkeyP
     assert "dshield" in case.session("a").enrichment
     case.server.answer = _answers
     assert (case.sessions().written, len(case.server.asked)) == (2, 2)
+
+
+def test_a_failing_statement_keeps_what_was_answered(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(self: Sessions, connection: sa.Connection, *_: Any) -> int:
+        return connection.execute(sa.text("SELECT missing FROM session_summaries")).rowcount
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sessions, "write", locked)
+        with pytest.raises(LoadError, match="Refreshing session_summaries failed .*missing.*Start it again"):
+            case.sessions()
+    tally = case.sessions()
+    assert (tally.asked, tally.cached, tally.written) == (0, 3, 3)
 
 
 def _interrupt(*args: object, **kwargs: object) -> None:

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "sensors.example.toml"
 TEXT = EXAMPLE.read_text(encoding="utf-8")
 ENV = {"COWRIE_SENSORS_FILE": str(EXAMPLE)}
-ASSIGNMENT = re.compile(r"^# (?=[a-z_]+ = )", re.MULTILINE)
+ASSIGNMENT = re.compile(r'^# (?=(?:[a-z_]+|"[a-z.]+") = )', re.MULTILINE)
 
 
 def test_it_loads_as_it_is() -> None:
@@ -53,6 +53,7 @@ def test_every_commented_line_can_be_switched_on(uncommented: dict[str, str]) ->
     settings = load_settings(uncommented)
     assert settings.staging == "s3://bucket/cowrie?region=eu-central-1"
     assert (str(settings.start), str(settings.end), settings.grain) == ("2026-10-01", "2026-10-31", None)
+    assert settings.treatment != load_settings({}, ROOT).treatment  # the rule that differs
     assert load_engine_settings(uncommented).url == "postgresql://cowrie@db.example.org/cowrie"
     content = tomllib.loads(Path(uncommented["COWRIE_SENSORS_FILE"]).read_text(encoding="utf-8"))
     configs = service_configs({}, content["enrichment"])

@@ -1,4 +1,4 @@
-"""Opening the database that a command names, and a statement's failure in one line.
+"""Opening the database that a command names, and looking whether it is one of ours.
 
 Belongs here: what commands on a database share. Not here: engines (`db/engine.py`).
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import DatabaseError, LoadError
+from ..errors import DatabaseError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -22,27 +22,19 @@ database_option = click.option(
 
 
 @contextmanager
-def opened(url: str | None, *, write: bool) -> Iterator[sa.Engine]:
+def opened(url: str | None, *, write: bool, doing: str) -> Iterator[sa.Engine]:
     """The engine, closed afterwards.
 
     Raises:
-        DatabaseError: it cannot be opened.
-        LoadError: a statement failed on the way.
+        DatabaseError: it cannot be opened, or a statement failed; `doing` says at what.
     """
-    from sqlalchemy.exc import DBAPIError
-
+    from ..db.connecting import clear_errors
     from ..db.engine import open_database
-    from ..db.url import mask
 
     engine = open_database(url, write=write)
     try:
-        yield engine
-    except DBAPIError as error:
-        lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
-        raise LoadError(
-            f"A statement on {mask(str(engine.url))} failed: {mask(lines[0])}.",
-            hint="Start it again: what was written before is kept.",
-        ) from error
+        with clear_errors(engine, doing):
+            yield engine
     finally:
         engine.dispose()
 

@@ -43,7 +43,7 @@ def session(session: str, database: str | None, events: int, deep: bool, as_json
     """
     from ..db.session_debug import session_state
 
-    with opened(database, write=False) as engine:
+    with opened(database, write=False, doing="Reading the session") as engine:
         require_tables(engine, session_summaries=None, raw_events=None, dead_letter_events=None, ingest_cursors=None)
         with engine.connect() as connection:
             state = session_state(connection, session, deep=deep)

@@ -88,7 +88,7 @@ def refresh(
     scope = Scope(limit, None if days is None else timedelta(days=days), dry_run)
     tallies: list[Tally] = []
     notes = [f"{config.name}: NOT ASKED, {config.setting} is not set" for config in lacking]
-    with opened(database, write=not dry_run) as engine:
+    with opened(database, write=not dry_run, doing="Looking at its tables") as engine:
         subjects: list[Subject] = []
         if sessions_only or both:
             require_tables(engine, session_summaries="enrichment", raw_events=None)

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
+from ..db.connecting import clear_errors
+from ..errors import DatabaseError, LoadError
 from .answers import Answer, Kind, LookupFailed
 from .services import CachedService
 from .tally import Progress, Tally
@@ -72,7 +74,18 @@ def refresh(
     """One service over one table: what is fresh is passed over, the rest asked for and written batch by batch.
 
     Started again after an interruption it goes on where it was: what was written is fresh, what was answered is cached.
+
+    Raises:
+        LoadError: a statement failed.
     """
+    try:
+        with clear_errors(engine, f"Refreshing {subject.table}"):
+            return _refresh(engine, subject, service, scope, progress)
+    except DatabaseError as error:
+        raise LoadError(error.message, hint="Start it again: what was written before is kept.") from error
+
+
+def _refresh(engine: sa.Engine, subject: Subject, service: CachedService, scope: Scope, progress: Progress) -> Tally:
     tally = Tally(service.name, subject.table)
     with engine.connect() as connection:
         total = subject.count(connection)
