@@ -114,6 +114,8 @@ def load_settings(env: Mapping[str, str] | None = None, directory: Path | None =
     values = {name: value.strip() for name, value in env.items() if name.startswith("COWRIE_") and value.strip()}
     file, content = sensors_content(values, directory)
     common, migration = _sections(file, content)
+    # What the table and the environment name alike: the environment wins.
+    values = {f"COWRIE_{name.upper()}": str(migration[name]) for name in _RUN if name in migration} | values
     home = Path(values.get("COWRIE_HOME", ".cowrie"))
     source = _source(values, common, file)
     target = None
@@ -151,6 +153,10 @@ def sensors_content(env: Mapping[str, str], directory: Path | None = None) -> tu
         raise SettingsError(f"{file} is no valid TOML: {error}.", hint="Mend that line.") from error
 
 
+_RUN = ("home", "staging_url", "partition_grain", "start_date", "end_date", "append")
+"""Members of [migration] that the environment has under the same names in capitals, after COWRIE_."""
+
+
 def _sections(file: Path, content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tables [global] and [migration]."""
     common = content.get("global", {})
@@ -162,9 +168,10 @@ def _sections(file: Path, content: Mapping[str, Any]) -> tuple[dict[str, Any], d
             f"{file}: [migration] or [migration.rules] is no table.",
             hint='Write [migration.rules] and "json.truncated" = "quarantine" below it.',
         )
-    unknown = sorted(migration.keys() - {"rules", "unwrap", "json_type"})
+    known = ("rules", "unwrap", "json_type", *_RUN)
+    unknown = sorted(migration.keys() - set(known))
     if unknown:
-        raise SettingsError(f"{file}: [migration] has no {unknown[0]}.", hint="It has rules, unwrap and json_type.")
+        raise SettingsError(f"{file}: [migration] has no {unknown[0]}.", hint=f"It has {', '.join(known)}.")
     return common, migration
 
 

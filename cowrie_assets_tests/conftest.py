@@ -8,8 +8,10 @@ from __future__ import annotations
 import lzma
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -73,3 +75,19 @@ def real_v6(_unpacked: dict[str, Path]) -> Path:
 def real_other(_unpacked: dict[str, Path]) -> Path:
     """A database of Cowrie's own output_sqlite plugin, with no table that the catalog knows; read only."""
     return _unpacked["cowrie_output_sqlite"]
+
+
+@pytest.fixture
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any connection that would leave this machine fails the test."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1"):
+            raise AssertionError(f"a test tried to reach {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)

@@ -14,7 +14,7 @@ import click
 from .. import __version__
 from ..errors import CowrieError
 from ..reporting.text import inert
-from . import inspect, maintain, migrate, rules, show
+from . import debug, enrichment, inspect, maintain, migrate, rules, show
 
 INTERRUPTED = 3
 ERROR_LENGTH = 2_000
@@ -46,6 +46,8 @@ for command in (
     maintain.reset,
     maintain.clean,
     maintain.psql,
+    enrichment.enrichment,
+    debug.debug,
 ):
     cli.add_command(command)
 

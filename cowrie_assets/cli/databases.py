@@ -1,0 +1,61 @@
+"""Opening the database that a command names, and looking whether it is one of ours.
+
+Belongs here: what commands on a database share. Not here: engines (`db/engine.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import DatabaseError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+database_option = click.option(
+    "--database", metavar="URL|PATH", help="PostgreSQL URL or SQLite file. [COWRIE_DB_URL, else the migration's target]"
+)
+
+
+@contextmanager
+def opened(url: str | None, *, write: bool, doing: str) -> Iterator[sa.Engine]:
+    """The engine, closed afterwards.
+
+    Raises:
+        DatabaseError: it cannot be opened, or a statement failed; `doing` says at what.
+    """
+    from ..db.connecting import clear_errors
+    from ..db.engine import open_database
+
+    engine = open_database(url, write=write)
+    try:
+        with clear_errors(engine, doing):
+            yield engine
+    finally:
+        engine.dispose()
+
+
+def require_tables(engine: sa.Engine, **columns: str | None) -> None:
+    """DatabaseError where a table, or a column of it, is missing; `table=column` or `table=None`."""
+    import sqlalchemy as sa
+
+    inspector = sa.inspect(engine)
+    for table, column in columns.items():
+        if not inspector.has_table(table):
+            raise DatabaseError(f"The database has no table {table}.", hint="Name the Cowrie processor's database.")
+        if column and column not in {c["name"] for c in inspector.get_columns(table)}:
+            raise DatabaseError(
+                f"{table} has no column {column}: the database is of an older schema version.",
+                hint="Run `cowrie-assets db migrate` on it.",
+            )
+
+
+def has_table(engine: sa.Engine, table: str) -> bool:
+    """Whether there is such a table."""
+    import sqlalchemy as sa
+
+    return bool(sa.inspect(engine).has_table(table))
