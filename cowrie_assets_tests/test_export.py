@@ -225,6 +225,41 @@ def test_a_file_is_only_replaced_where_it_was_asked_for(small: Pipeline, tmp_pat
         export(small.connect, tmp_path / "none" / "c.sqlite")
 
 
+def test_the_source_is_never_replaced(small: Pipeline, tmp_path: Path) -> None:
+    before = (tmp_path / "s.sqlite").read_bytes()
+    with pytest.raises(SettingsError, match="is the source itself"):
+        export(small.connect, tmp_path / "s.sqlite", overwrite=True)
+    assert (tmp_path / "s.sqlite").read_bytes() == before
+
+
+def test_the_name_is_taken_at_the_end_alone(small: Pipeline, tmp_path: Path) -> None:
+    goal, part = tmp_path / "a.sqlite", tmp_path / ".a.sqlite.part"
+    part.write_bytes(b"what a killed export left")
+    seen: list[tuple[bool, bool]] = []
+    export(small.connect, goal, progress=lambda table, rows, total: seen.append((goal.exists(), part.exists())))
+    assert set(seen) == {(False, True)}
+    assert values(goal, "SELECT count(*) FROM k") == [2]
+    assert not part.exists()
+
+
+def test_what_was_not_migrated_is_named(
+    pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = database(
+        tmp_path / "s.sqlite",
+        "CREATE TABLE t (a)",
+        "INSERT INTO t VALUES (1)",
+        "CREATE VIRTUAL TABLE words USING fts5(w)",
+        "CREATE VIEW v AS SELECT 1 AS a",
+        "CREATE TRIGGER tv INSTEAD OF INSERT ON v BEGIN SELECT 1; END",
+        "ANALYZE",
+    )
+    result = there_and_back(source, pg_url, tmp_path)
+    found = compare(source, tmp_path / "back.sqlite", kinds_of(result.plan))
+    assert {"words", "words_data", "sqlite_stat1"} <= set(found.skipped)
+    assert values(tmp_path / "back.sqlite", "SELECT name FROM sqlite_master WHERE type = 'trigger'") == ["tv"]
+
+
 def test_a_failed_export_leaves_nothing(small: Pipeline, pg_url: str, tmp_path: Path) -> None:
     query(pg_url, "DROP TABLE n")
     with pytest.raises(ExportError, match="Reading the target failed"):

@@ -71,5 +71,7 @@ def _compare(source: Path, result: Exported) -> int:
     for d in found.differences:
         where = f"{d.table}{f', rowid {d.rowid}' if d.rowid is not None else ''}{f', {d.column}' if d.column else ''}"
         click.echo(inert(f"{where}: {d.left} | {d.right}", 400))
+    if found.skipped:
+        click.echo(f"NOT CHECKED: {', '.join(map(inert, found.skipped))}.")
     click.echo(f"{found.rows:,} rows compared, {found.count:,} differences.")
     return int(found.count > 0)

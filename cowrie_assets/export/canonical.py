@@ -49,15 +49,12 @@ def canonical(kind: Type | None, cell: Any) -> Hashable:
 
 def _document(raw: bytes) -> str | None:
     """A JSON document with sorted keys and its numbers as exact decimals; None where it has no such form."""
-    if _NUL.search(raw):
+    if b"\\u0000" in raw and _NUL.search(raw):
         return None
     try:
         text = raw.decode()
         try:
-            value = json.loads(
-                text, parse_int=_number, parse_float=_number, parse_constant=_refused, object_pairs_hook=_members
-            )
-            form = json.dumps(value, sort_keys=True, ensure_ascii=False)
+            form = _ENCODER.encode(_DECODER.decode(text))
         except RecursionError:
             form = _deep(text)
         form.encode()
@@ -86,6 +83,10 @@ def _number(text: str) -> str:
     shown = "".join(map(str, digits)).lstrip("0")
     bare = shown.rstrip("0")
     return f"\x00{'-' if sign else ''}{bare}e{exponent + len(shown) - len(bare) if bare else 0}"
+
+
+_DECODER = json.JSONDecoder(parse_int=_number, parse_float=_number, parse_constant=_refused, object_pairs_hook=_members)
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 
 
 def _deep(text: str) -> str:

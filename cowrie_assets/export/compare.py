@@ -39,8 +39,9 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """What was compared and found."""
+    """What was compared and found; `skipped` are tables that were NOT CHECKED: virtual ones and what ANALYZE wrote."""
 
+    skipped: tuple[str, ...] = ()
     rows: int = 0
     count: int = 0
     differences: list[Difference] = field(default_factory=list)
@@ -65,6 +66,7 @@ def compare(left: Path, right: Path, kinds: Kinds) -> Comparison:
     found = Comparison()
     with read_only(left) as one, read_only(right) as other:
         schemas = read_schema(one), read_schema(other)
+        found.skipped = tuple(sorted({name for s in schemas for name in _unread(s)}))
         _declarations(found, read_declared(one, schemas[0].tables), read_declared(other, schemas[1].tables))
         for table in _shared(found, *schemas):
             of_table = kinds.get(table.name, {})
@@ -72,6 +74,10 @@ def compare(left: Path, right: Path, kinds: Kinds) -> Comparison:
             compared = _by_rowid if table.rowid_key else _as_multiset
             compared(found, table, types, one, other)
     return found
+
+
+def _unread(schema: SourceSchema) -> list[str]:
+    return [name for kind, name in schema.not_migrated if kind.endswith("table") and name != "sqlite_sequence"]
 
 
 def _declarations(found: Comparison, left: Declared, right: Declared) -> None:

@@ -10,12 +10,14 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..catalog import Table, Type
 from ..errors import ExportError
 from ..loading.ddl import digest_sql, identity, key_sql, quoted
 from ..planning.plan import TablePlan
 from ..source.cells import Storage
-from ..source.ranges import Ranges
+from ..source.ranges import Ranges, Rowids
 
 if TYPE_CHECKING:
     import psycopg
@@ -138,14 +140,17 @@ class Snapshot(AbstractContextManager["Snapshot"]):
             )
             return Ranges((low, high) for low, high in cursor)
 
-    def told_rowids(self, table: str) -> list[int]:
-        """The rowids that the ledger knows of a table whose key is not the rowid: set aside, or with details."""
-        rows = self.side.execute(
-            "SELECT source_rowid FROM cowrie_migration.quarantine WHERE table_name = %s AND source_rowid IS NOT NULL"
-            " UNION SELECT source_rowid FROM cowrie_migration.row_digests WHERE table_name = %s ORDER BY 1",
-            (table, table),
-        )
-        return [rowid for (rowid,) in rows]
+    def told_rowids(self, table: str) -> Rowids:
+        """The rowids, ascending, that the ledger knows of a table whose key is another: set aside, or detailed."""
+        with self.side.cursor(name="told") as cursor:
+            cursor.itersize = 10_000
+            cursor.execute(
+                "SELECT source_rowid FROM cowrie_migration.quarantine"
+                " WHERE table_name = %s AND source_rowid IS NOT NULL"
+                " UNION SELECT source_rowid FROM cowrie_migration.row_digests WHERE table_name = %s ORDER BY 1",
+                (table, table),
+            )
+            return np.fromiter((rowid for (rowid,) in cursor), np.int64)
 
     def stream(self, planned: TablePlan, *, everything: bool) -> Iterator[tuple[Any, ...]]:
         """A table's rows: source rowid or None, whether we loaded it, then the target's values of the source's columns.
@@ -159,6 +164,7 @@ class Snapshot(AbstractContextManager["Snapshot"]):
         """
         table = planned.target
         mine = self._mine(table, everything)
+        ours = mine if everything else "true"
         rowid, source = "NULL::bigint", f"{quoted(table.name)} t"
         order = ""
         if planned.rowid_is_key:
@@ -170,7 +176,7 @@ class Snapshot(AbstractContextManager["Snapshot"]):
             rowid = "told.source_rowid"
             source += f" LEFT JOIN {_told(table)} told ON told.place = t.ctid"
         columns = [table.column(n) for n in planned.source.stored]
-        chosen = ", ".join([rowid, mine, *(_expression(c.name, c.type) for c in columns)])
+        chosen = ", ".join([rowid, ours, *(_expression(c.name, c.type) for c in columns)])
         condition = f"NOT {_added(table)}" + ("" if everything else f" AND {mine}")
         copy_sql = f"COPY (SELECT {chosen} FROM {source} WHERE {condition}{order}) TO STDOUT (FORMAT binary)"
         with self.rows.cursor() as cursor, cursor.copy(copy_sql.encode()) as copy:

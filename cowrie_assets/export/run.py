@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ExportError, TargetError
+from ..errors import ExportError, SettingsError, TargetError
 from ..loading.connection import driver, translate
 from ..loading.ledger import pinned
 from ..planning.plan import Plan, TablePlan
@@ -106,6 +106,8 @@ def export(
             plan = pinned(snapshot.side)
             if plan is None:
                 raise TargetError("The target holds no migration of ours.", hint="Set COWRIE_POSTGRES_URL.")
+            if path.exists() and Path(plan.source_path).exists() and path.samefile(plan.source_path):
+                raise SettingsError(f"{path} is the source itself.", hint="Name another file: the source is only read.")
             result = Exported(path, plan, pending=snapshot.pending())
             if result.pending and not incomplete:
                 table, key = result.pending[0]

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import ExportError, SettingsError
 from ..source.declared import Declaration, Declared
+from ..source.ranges import Rowids
 from ..source.schema import SourceTable, quoted
 from .read import Large
 from .restore import Cell, Raw, Row
@@ -139,11 +140,11 @@ class Writing:
         fetch: Callable[[Large], Cell],
         respellable: list[int],
         dates: list[int],
-        reserved: list[int] | None,
+        reserved: Rowids | None,
     ) -> None:
         """Keep them."""
         self.fetch, self.respellable, self.dates = fetch, respellable, set(dates)
-        self.reserved = None if reserved is None else np.array(reserved, np.int64)
+        self.reserved = reserved
 
 
 class _TableWriter:
@@ -168,7 +169,8 @@ class _TableWriter:
         for row in rows:
             if self.rowid and row.rowid is None:
                 row.rowid = self._free()
-            if any(isinstance(cell, Raw | Large) for cell in row.cells):
+            # Only the ledger gives such cells, and few rows have one.
+            if row.exact and any(isinstance(cell, Raw | Large) for cell in row.cells):
                 self._flush(chunk)
                 self._one(row)
                 chunk = []
