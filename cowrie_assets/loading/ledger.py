@@ -70,7 +70,6 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.repairs (
     partition_key text NOT NULL,
     run_id text
 );
-CREATE INDEX IF NOT EXISTS ix_repairs_rowid ON cowrie_migration.repairs (table_name, source_rowid);
 CREATE INDEX IF NOT EXISTS ix_repairs_partition ON cowrie_migration.repairs (table_name, partition_key);
 CREATE INDEX IF NOT EXISTS ix_repairs_row ON cowrie_migration.repairs (table_name, source_rowid);
 CREATE TABLE IF NOT EXISTS cowrie_migration.quarantine (
