@@ -97,6 +97,12 @@ class RuleError(CowrieError):
     exit_code = 3
 
 
+class ExportError(CowrieError):
+    """The way back could not be completed; nothing is left under the name that was asked for."""
+
+    exit_code = 3
+
+
 class DifferenceError(CowrieError):
     """Source and target differ, or a budget was passed."""
 

@@ -53,7 +53,15 @@ def test_the_proof_imports_nothing_of_what_it_proves(path: Path) -> None:
 
 def test_the_source_is_read_in_few_places() -> None:
     readers = {top_folder(p) for p in MODULES if "sqlite3" in imported(p)}
-    assert readers <= {"source", "planning", "demo.py", "demo_schema.py"}
+    assert readers <= {"source", "planning", "export", "demo.py", "demo_schema.py"}
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if top_folder(p) == "export"], ids=lambda p: p.name)
+def test_the_way_back_uses_no_writing_side(path: Path) -> None:
+    reading = {f"cowrie_assets.loading.{name}" for name in ("connection", "ddl", "ledger")}
+    used = {".".join(n.split(".")[:3]) for n in imported(path) if n.startswith("cowrie_assets.")}
+    assert {n for n in used if n.startswith("cowrie_assets.loading")} <= reading
+    assert not {n for n in used if n.startswith(("cowrie_assets.cleaning", "cowrie_assets.staging"))}
 
 
 def test_the_wiring_holds_no_sql_and_no_arrow() -> None:

@@ -72,6 +72,7 @@ class CleanedManifest:
         rules: rule -> number of repaired cells.
         reasons: rule -> number of rows set aside.
         differing: column -> number of kept cells that the payload contradicts.
+        storage: column -> class -> rowid ranges of cells whose class the target's value does not tell.
     """
 
     table: str
@@ -87,12 +88,18 @@ class CleanedManifest:
     rules: dict[str, int]
     reasons: dict[str, int]
     differing: dict[str, int]
+    storage: dict[str, dict[str, list[Range]]]
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> CleanedManifest:
         """Read it back."""
         derived = {c: [(r[0], r[1]) for r in ranges] for c, ranges in content["derived"].items()}
-        return cls(**{**content, "columns": tuple(content["columns"]), "derived": derived})
+        storage = {
+            c: {s: [(r[0], r[1]) for r in ranges] for s, ranges in classes.items()}
+            for c, classes in content["storage"].items()
+        }
+        columns = tuple(content["columns"])
+        return cls(**{**content, "columns": columns, "derived": derived, "storage": storage})
 
 
 def folder(table: str, key: str) -> str:
@@ -188,6 +195,7 @@ class _Writer:
         self.reasons: Counter[str] = Counter()
         self.differing: Counter[str] = Counter()
         self.derived: dict[str, list[Range]] = {}
+        self.storage: dict[str, dict[str, list[Range]]] = {}
 
     def __enter__(self) -> _Writer:
         self.stack.__enter__()
@@ -222,6 +230,9 @@ class _Writer:
             self._write("quarantine", _quarantine_table(cleaned.quarantine))
         for column, rowids in cleaned.derived.items():
             extend_ranges(self.derived.setdefault(column, []), rowids)
+        for column, classes in cleaned.storage.items():
+            for storage, rowids in classes.items():
+                extend_ranges(self.storage.setdefault(column, {}).setdefault(storage.label, []), rowids)
         self.differing.update({c: len(ids) for c, ids in cleaned.differing.items() if len(ids)})
 
     def manifest(self, inputs: str, staged: Manifest) -> CleanedManifest:
@@ -239,6 +250,7 @@ class _Writer:
             rules=dict(sorted(self.rules.items())),
             reasons=dict(sorted(self.reasons.items())),
             differing=dict(self.differing),
+            storage={c: {s: r for s, r in classes.items() if r} for c, classes in self.storage.items()},
         )
 
 

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from ..catalog import SCHEMA_VERSION, Column, Type
 from ..planning.plan import TablePlan
 from ..rules import Policy
+from ..source.affinity import unexpected
 from ..source.cells import Cells, Storage, Value, original_bytes
 from ..source.dating import json_member
 from ..source.instants import INSTANT, read_instants
@@ -83,6 +84,7 @@ class Cleaned:
         derived: column -> rowids of the cells that we filled.
         differing: column -> rowids of cells that are kept though the payload says otherwise (a finding).
         forbidden: what no migration may hold, by the settings; those rows are among the set aside.
+        storage: column -> class -> rowids of unrepaired cells whose class the target's value does not tell.
     """
 
     rowids: pa.Int64Array
@@ -92,6 +94,7 @@ class Cleaned:
     derived: dict[str, pa.Int64Array] = field(default_factory=dict)
     differing: dict[str, pa.Int64Array] = field(default_factory=dict)
     forbidden: list[Forbidden] = field(default_factory=list)
+    storage: dict[str, dict[Storage, pa.Int64Array]] = field(default_factory=dict)
 
 
 _KERNELS: dict[Type, Callable[[Cells], Outcome]] = {
@@ -114,6 +117,7 @@ class TableCleaner:
         self.derived = [c for c in self.table.columns if c.derived and c.derived[0] in stored]
         self.columns = [c for c in self.table.columns if c.name in stored or c in self.derived]
         self.has_rowids = plan.source.rowid is not None
+        self.declared = {c.name: c.declared for c in plan.source.columns}
 
     def clean(self, batch: Batch) -> Cleaned:
         """Clean a batch; every row of it is either in the result's columns or in its quarantine."""
@@ -132,6 +136,7 @@ class _Run:
         self.filled: dict[str, pa.BooleanArray] = {}
         self.differing: dict[str, pa.BooleanArray] = {}
         self.pending: list[tuple[Column, list[Refusal]]] = []
+        self.storage: dict[str, dict[Storage, pa.BooleanArray]] = {}
 
     def result(self) -> Cleaned:
         for row, rowid in self._losers():
@@ -175,6 +180,8 @@ class _Run:
         if column.rule == "schema.version":
             outcome = self._schema_version(outcome)
         self.values[column.name] = outcome.values
+        if column.name in self.batch.columns:
+            self.storage[column.name] = unexpected(cells, column.type, self.cleaner.declared[column.name])
         for repair in outcome.repairs:
             self._repair(column, repair)
         if column.derived:
@@ -288,7 +295,15 @@ class _Run:
 
         derived = {n: chosen(m) for n, m in self.filled.items()}
         differing = {n: chosen(m) for n, m in self.differing.items()}
-        return Cleaned(rowids, columns, repairs, quarantine, derived, differing, self.forbidden)
+        storage = {
+            n: {s: chosen(self._unrepaired(n, m)) for s, m in found.items()} for n, found in self.storage.items()
+        }
+        return Cleaned(rowids, columns, repairs, quarantine, derived, differing, self.forbidden, storage)
+
+    def _unrepaired(self, column: str, mask: pa.BooleanArray) -> pa.BooleanArray:
+        """The mask without this column's repaired cells: `repairs` tells their class."""
+        repaired = {row for row, made in self.repairs.items() if any(name == column for name, _ in made)}
+        return pc.and_(mask, pa.array([row not in repaired for row in range(len(mask))])) if repaired else mask
 
     def _target_key(self, row: int) -> str | None:
         parts = [

@@ -14,7 +14,7 @@ import click
 from .. import __version__
 from ..errors import CowrieError
 from ..reporting.text import inert
-from . import debug, enrichment, inspect, maintain, migrate, rules, show
+from . import debug, enrichment, export, inspect, maintain, migrate, rules, show
 
 INTERRUPTED = 3
 ERROR_LENGTH = 2_000
@@ -43,6 +43,7 @@ for command in (
     show.report,
     show.quarantine,
     rules.rules,
+    export.export,
     maintain.reset,
     maintain.clean,
     maintain.psql,

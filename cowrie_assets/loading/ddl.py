@@ -6,6 +6,7 @@ Belongs here: DDL text from catalog entries. Not here: running it (`target.py`, 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from ..catalog import Index, Table, Type
 
@@ -72,3 +73,21 @@ def create_holding_index(table: Table, index: Index) -> str:
     parts = [f"md5({quoted(c)})" if table.column(c).type is Type.TEXT else quoted(c) for c in index.columns]
     unique = "UNIQUE " if index.unique else ""
     return f"CREATE {unique}INDEX {quoted(short(index.name))} ON {quoted(table.name)} ({', '.join(parts)})"
+
+
+def key_sql(table: Table) -> str:
+    """SQL over a row `t`: its key as the ledger's `partitions.keys` has it, text, or a digest of several columns."""
+    if len(table.key) == 1:
+        return f"t.{quoted(table.key[0])}::text"
+    parts = " || E'\\x1f' || ".join(f"length(t.{quoted(c)}::text) || ':' || t.{quoted(c)}::text" for c in table.key)
+    return f"md5({parts})"
+
+
+def identity(table: Table) -> tuple[str, ...]:
+    """The columns that tell a row from others: the key, else all (of rows equal in all, any will do)."""
+    return table.key or tuple(c.name for c in table.columns)
+
+
+def digest_sql(expressions: Iterable[str]) -> str:
+    """SQL of a row's digest, over what its `identity` columns hold; PostgreSQL spells them, both ways."""
+    return f"md5(ROW({', '.join(expressions)})::text)"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 SCHEMA = "cowrie_migration"
-FORMAT = 1
+FORMAT = 2
 """Version of the ledger's tables."""
 LARGE_PART = 64 << 20
 """Bytes of one part of a large cell: a bytea literal may take at most 1 GiB on its way in."""
@@ -101,6 +101,24 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.derivations (
     run_id text,
     PRIMARY KEY (table_name, column_name, partition_key)
 );
+CREATE TABLE IF NOT EXISTS cowrie_migration.storage_classes (
+    table_name text NOT NULL,
+    column_name text NOT NULL,
+    storage text NOT NULL,
+    source_rowids int8multirange NOT NULL,
+    partition_key text NOT NULL,
+    run_id text,
+    PRIMARY KEY (table_name, column_name, storage, partition_key)
+);
+CREATE TABLE IF NOT EXISTS cowrie_migration.row_digests (
+    table_name text NOT NULL,
+    source_rowid bigint NOT NULL,
+    target_key text,
+    digest text NOT NULL,
+    partition_key text NOT NULL,
+    run_id text
+);
+CREATE INDEX IF NOT EXISTS ix_row_digests_rowid ON cowrie_migration.row_digests (table_name, source_rowid);
 """
 
 
@@ -159,7 +177,7 @@ def pin(connection: Connection, plan: Plan) -> None:
 
 def forget(connection: Connection, table: str, key: str) -> None:
     """Delete a partition's ledger rows before it is loaded again."""
-    for name in ("repairs", "quarantine", "derivations", "large_cells"):
+    for name in ("repairs", "quarantine", "derivations", "large_cells", "storage_classes", "row_digests"):
         connection.execute(
             f"DELETE FROM cowrie_migration.{name} WHERE table_name = %s AND partition_key = %s".encode(),
             (table, key),
@@ -169,7 +187,7 @@ def forget(connection: Connection, table: str, key: str) -> None:
 def write_details(
     connection: Connection, store: Store, manifest: CleanedManifest, run_id: str, *, rowids: bool, skip: set[int]
 ) -> None:
-    """COPY a partition's repairs, quarantine and derivations.
+    """COPY a partition's repairs, quarantine, derivations and storage classes.
 
     Args:
         connection: in the partition's transaction.
@@ -199,12 +217,20 @@ def write_details(
             for r in rows.to_pylist()
         ]
         set_aside(connection, table, key, run_id, listed, rowids=rowids)
+    skipped = multirange((r, r) for r in sorted(skip))
+    for column, classes in manifest.storage.items():
+        for storage, ranges in classes.items():
+            connection.execute(
+                "INSERT INTO cowrie_migration.storage_classes VALUES"
+                " (%s, %s, %s, %s::int8multirange - %s::int8multirange, %s, %s)",
+                (table, column, storage, multirange(ranges), skipped, key, run_id),
+            )
     for column, ranges in manifest.derived.items():
         connection.execute(
             "INSERT INTO cowrie_migration.derivations"
             " (table_name, column_name, rule, source_rowids, partition_key, run_id)"
             " VALUES (%s, %s, 'payload.member', %s::int8multirange - %s::int8multirange, %s, %s)",
-            (table, column, multirange(ranges), multirange((r, r) for r in sorted(skip)), key, run_id),
+            (table, column, multirange(ranges), skipped, key, run_id),
         )
 
 

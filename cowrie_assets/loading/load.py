@@ -6,6 +6,7 @@ Belongs here: that transaction. Not here: COPY itself (`copy.py`) or the ledger'
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ from ..cleaning.table import set_aside
 from ..errors import LoadError, RuleError, StagingError
 from ..planning.plan import Plan, TablePlan
 from ..rules import Policy
-from ..source.reader import Range, extend_ranges
+from ..source.ranges import Ranges
+from ..source.reader import Range, extend_ranges, joined
 from ..staging.files import ROWID, read_partition, require_manifest
 from ..staging.store import Store
 from . import ledger
 from .connection import retried
 from .copy import Refused, copy_rows
-from .ddl import BTREE_BYTES, create_holding_index, key_name, quoted, short
+from .ddl import BTREE_BYTES, create_holding_index, digest_sql, identity, key_name, key_sql, quoted, short
 from .moved import release_keys
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class _Load:
         self.ids: list[Range] = []
         self.keys: list[str] = []
         self.roomy: set[str] = set()
+        self.told = Ranges()
 
     def run(self, force: bool, progress: Callable[[int], None] | None) -> Loaded:
         row = self.connection.execute(
@@ -129,6 +132,7 @@ class _Load:
 
     def _copy(self, progress: Callable[[int], None] | None) -> list[Refused]:
         refused: list[Refused] = []
+        self.told = Ranges() if self.plan.rowid_is_key else self._ranges_with_details()
         for rows in read_rows(self.store, self.cleaned, "data"):
             now = self._copy_batch(rows)
             refused += now
@@ -136,6 +140,7 @@ class _Load:
                 bad = pa.array([r.rowid for r in now], pa.int64())
                 rows = rows.filter(pc.invert(pc.is_in(rows.column(ROWID), value_set=bad)))
             self._note_keys(rows)
+            self._note_digests(rows)
             if progress:
                 progress(rows.num_rows + len(now))
         return refused
@@ -170,6 +175,34 @@ class _Load:
         elif self.table.key:
             columns = [rows.column(c).to_pylist() for c in self.table.key]
             self.keys += [key_text(parts) for parts in zip(*columns, strict=True)]
+
+    def _ranges_with_details(self) -> Ranges:
+        """The rowids of which the ledger says more than their key; two ranges may say the same row."""
+        found = [r for ranges in self.cleaned.derived.values() for r in ranges]
+        found += [r for classes in self.cleaned.storage.values() for ranges in classes.values() for r in ranges]
+        for rows in read_rows(self.store, self.cleaned, "repairs"):
+            found += [(rowid, rowid) for rowid in rows.column("rowid").to_pylist()]
+        return Ranges(joined(found))
+
+    def _note_digests(self, rows: pa.Table) -> None:
+        """Write down what these rows look like in the target, where their key does not tell which rows they were."""
+        rowids = rows.column(ROWID).to_numpy()
+        rows = rows.filter(pa.array(self.told.holds(rowids)))
+        if not rows.num_rows:
+            return
+        names, rowids = identity(self.table), rows.column(ROWID).to_pylist()
+        values = list(zip(*(rows.column(n).to_pylist() for n in names), strict=True))
+        texts = [[postgres_text(v) for v in row] for row in values] if self.table.key else [None] * len(rowids)
+        keys = [t and (t[0] if len(t) == 1 else json.dumps(t, ensure_ascii=False)) for t in texts]
+        sql = digest_sql(f"%s::{self.table.column(n).type.value}" for n in names)
+        with self.connection.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO cowrie_migration.row_digests VALUES (%s, %s, %s, {sql}, %s, %s)".encode(),
+                [
+                    (self.table.name, rowid, key, *row, self.cleaned.partition, self.run_id)
+                    for rowid, key, row in zip(rowids, keys, values, strict=True)
+                ],
+            )
 
     def _make_room(self, message: str, rows: pa.Table) -> bool:
         """An index cannot hold a value: give it a form that can, within this transaction; False where none is left.
@@ -264,7 +297,7 @@ def remove_rows(
         )
         connection.execute(sql.encode(), (key_ids or "{}",))
     elif table.key:
-        sql = f"DELETE FROM {name} t USING unnest(%s::text[]) AS ours(key) WHERE {_key_sql(table)} = ours.key"
+        sql = f"DELETE FROM {name} t USING unnest(%s::text[]) AS ours(key) WHERE {key_sql(table)} = ours.key"
         connection.execute(sql.encode(), (list(keys or ()),))
     else:
         count = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
@@ -289,10 +322,3 @@ def key_text(parts: Sequence[object]) -> str:
         return texts[0]
     joined = "\x1f".join(f"{len(text)}:{text}" for text in texts)
     return hashlib.md5(joined.encode(), usedforsecurity=False).hexdigest()
-
-
-def _key_sql(table: Table) -> str:
-    if len(table.key) == 1:
-        return f"t.{quoted(table.key[0])}::text"
-    parts = " || E'\\x1f' || ".join(f"length(t.{quoted(c)}::text) || ':' || t.{quoted(c)}::text" for c in table.key)
-    return f"md5({parts})"

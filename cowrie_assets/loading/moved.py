@@ -46,11 +46,12 @@ def release_keys(connection: Connection, table: Table, partition: str, keys: Seq
             f"DELETE FROM {quoted(table.name)} WHERE {column} = ANY (%s::{'bigint' if serial else 'text'}[])".encode(),
             (theirs,),
         ).rowcount
-        connection.execute(
-            "DELETE FROM cowrie_migration.repairs"
-            " WHERE table_name = %s AND partition_key = %s AND target_key = ANY (%s)",
-            (table.name, owner, theirs),
-        )
+        for ledger in ("repairs", "row_digests"):
+            connection.execute(
+                f"DELETE FROM cowrie_migration.{ledger}"
+                " WHERE table_name = %s AND partition_key = %s AND target_key = ANY (%s)".encode(),
+                (table.name, owner, theirs),
+            )
         connection.execute(
             "UPDATE cowrie_migration.partitions SET inputs = NULL, loaded_rows = loaded_rows - %s,"
             " verdict = 'NOT CHECKED', proof = NULL, detail = 'rows moved to another partition',"

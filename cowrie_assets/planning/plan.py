@@ -17,12 +17,13 @@ from ..catalog import ALL, TABLES, UNDATED, Table, Type
 from ..errors import PlanError
 from ..policies import Treatment
 from ..settings import Grain, Settings
+from ..source.declared import Declared
 from ..source.reader import Range
 from ..source.schema import SourceColumn, SourceIndex, SourceTable
 from .shape import is_known, target_table
 from .windows import Windows
 
-FORMAT = 1
+FORMAT = 2
 """Version of the plan's form; a plan of another version is made again."""
 
 
@@ -82,6 +83,11 @@ class TablePlan:
             return ()
         return tuple(n for n in TABLES[self.source.name].dated_by if n.partition(".")[0] in self.source.stored)
 
+    @property
+    def rowid_is_key(self) -> bool:
+        """Whether the target's key is the source's rowid, so that a row of the target tells which row it was."""
+        return self.target.serial is not None and self.target.serial == self.source.rowid_key
+
     def slice(self, key: str) -> Slice:
         """A partition's share; an empty one where no row falls in it."""
         return self.slices.get(key, Slice(0, ()))
@@ -112,6 +118,7 @@ class Plan:
     tables: dict[str, TablePlan]
     not_migrated: tuple[tuple[str, str], ...] = ()
     findings: tuple[Finding, ...] = ()
+    declared: Declared = field(default_factory=Declared)
 
     @cached_property
     def id(self) -> str:
@@ -167,6 +174,7 @@ class Plan:
             "tables": {n: _table_json(t) for n, t in self.tables.items()},
             "not_migrated": [list(x) for x in self.not_migrated],
             "findings": [asdict(f) for f in self.findings],
+            "declared": asdict(self.declared),
         }
 
     @classmethod
@@ -189,6 +197,7 @@ class Plan:
             tables={n: _table_from(t, treatment) for n, t in content["tables"].items()},
             not_migrated=tuple((k, n) for k, n in content["not_migrated"]),
             findings=tuple(Finding(**{**f, "examples": tuple(f["examples"])}) for f in content["findings"]),
+            declared=Declared.from_json(content["declared"]),
         )
 
 

@@ -19,6 +19,7 @@ from ..catalog import ALL, TABLES, UNDATED, Table, Type
 from ..policies import Treatment
 from ..settings import Settings
 from ..source.dating import date_rows, needed_columns
+from ..source.declared import read_declared
 from ..source.reader import Batch, Range, joined, read_table
 from ..source.schema import SourceTable, quoted, read_schema
 from ..source.sqlite import check_file, read_only, source_state
@@ -121,6 +122,7 @@ def make_plan(settings: Settings, progress: Progress | None = None) -> Plan:
         settings.treatment.policies.check_places(_places(schema.tables.values()))
         json_type = settings.treatment.json_type
         scanned = {name: _scan(connection, table, json_type, progress) for name, table in schema.tables.items()}
+        declared = read_declared(connection, schema.tables)
         samples = {name: s for name, table in schema.tables.items() if (s := take_samples(connection, table))}
     seen = {day for name, s in scanned.items() if s.dated for day in s.days.rows if day is not None}
     windows = choose_windows(seen, today=today, grain=settings.grain, start=settings.start, end=settings.end)
@@ -134,6 +136,7 @@ def make_plan(settings: Settings, progress: Progress | None = None) -> Plan:
         tables={name: s.plan(windows, settings.treatment) for name, s in scanned.items()},
         not_migrated=schema.not_migrated,
         findings=tuple(f for s in scanned.values() for f in s.findings),
+        declared=declared,
     )
 
 

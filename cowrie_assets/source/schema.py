@@ -80,7 +80,8 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def _str(value: object) -> str:
+def text_of(value: object) -> str:
+    """A name or declaration as str; SourceError where it is no UTF-8."""
     if not isinstance(value, bytearray):
         return str(value)
     try:
@@ -96,10 +97,12 @@ def read_schema(connection: sqlite3.Connection) -> SourceSchema:
     tables: dict[str, SourceTable] = {}
     others: list[tuple[str, str]] = []
     kinds = {
-        _str(r[1]): (_str(r[2]), bool(r[4])) for r in connection.execute("PRAGMA table_list") if _str(r[0]) == "main"
+        text_of(r[1]): (text_of(r[2]), bool(r[4]))
+        for r in connection.execute("PRAGMA table_list")
+        if text_of(r[0]) == "main"
     }
     for kind, name in connection.execute("SELECT type, name FROM sqlite_master ORDER BY rowid").fetchall():
-        kind, name = _str(kind), _str(name)
+        kind, name = text_of(kind), text_of(name)
         if kind in ("view", "trigger") or (kind == "table" and name.startswith("sqlite_")):
             others.append((kind if kind != "table" else "SQLite's own table", name))
         elif kind == "table":
@@ -117,7 +120,7 @@ def read_schema(connection: sqlite3.Connection) -> SourceSchema:
 def _read_table(connection: sqlite3.Connection, name: str, without_rowid: bool) -> SourceTable:
     columns = tuple(
         SourceColumn(
-            _str(r[1]), _str(r[2]), bool(r[3]), None if r[4] is None else _str(r[4]), int(r[5]), r[6] in (2, 3)
+            text_of(r[1]), text_of(r[2]), bool(r[3]), None if r[4] is None else text_of(r[4]), int(r[5]), r[6] in (2, 3)
         )
         for r in connection.execute(f"PRAGMA table_xinfo({quoted(name)})")
         if r[6] != 1
@@ -128,9 +131,9 @@ def _read_table(connection: sqlite3.Connection, name: str, without_rowid: bool) 
     rowid_key = None
     indexes = []
     for r in connection.execute(f"PRAGMA index_list({quoted(name)})").fetchall():
-        parts = connection.execute(f"PRAGMA index_info({quoted(_str(r[1]))})").fetchall()
-        names = tuple(None if p[2] is None else _str(p[2]) for p in parts)
-        indexes.append(SourceIndex(_str(r[1]), names, bool(r[2]), bool(r[4]), _str(r[3])))
+        parts = connection.execute(f"PRAGMA index_info({quoted(text_of(r[1]))})").fetchall()
+        names = tuple(None if p[2] is None else text_of(p[2]) for p in parts)
+        indexes.append(SourceIndex(text_of(r[1]), names, bool(r[2]), bool(r[4]), text_of(r[3])))
     # INTEGER PRIMARY KEY DESC is a key with an index of its own, not the rowid (sqlite.org/lang_createtable.html, 5).
     own_index = any(i.origin == "pk" for i in indexes)
     if not without_rowid and not own_index and len(key) == 1 and key[0].declared.upper() == "INTEGER":
