@@ -208,9 +208,8 @@ def grand_total(request: pytest.FixtureRequest) -> Iterator[Comparison]:
     """Sums of all chunks, printed at the end."""
     total = Comparison()
     yield total
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    for line in ("", *total.lines()):
-        reporter.write_line(line)
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("", *total.lines(), sep="\n")
 
 
 @pytest.mark.fuzz
