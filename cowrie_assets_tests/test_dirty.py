@@ -19,6 +19,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cowrie_assets import rules
 from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.settings import Grain, Settings
 from cowrie_assets_tests.dirty import Truth, make
@@ -34,6 +35,10 @@ RULES = (
     " date.unreadable date.fallback schema.version key.null key.duplicate null.required"
 ).split()
 """Every rule that a cell of a generated database can need."""
+FINDINGS = {"type.widened", "payload.member", "derived.differs", "column.generated"}
+"""Compared apart, but for the last: no generated column of another maker is made."""
+NOT_MADE = {"json.wrapped", "json.size", "real.none", "blob.none", "postgres.*"}
+"""Off by default; 100 MB; of columns that become text instead; what no rule foresees."""
 
 
 def pipeline(source: Path, folder: Path, seed: int, url: str | None = None) -> Pipeline:
@@ -130,6 +135,10 @@ def test_every_rule_has_a_cause_somewhere_and_none_without_dirt(tmp_path: Path) 
     assert sorted(seen) == sorted(RULES)
 
 
+def test_every_rule_of_the_catalogue_is_made_or_listed() -> None:
+    assert set(rules.RULES) == {*RULES, *FINDINGS, *NOT_MADE}
+
+
 def test_the_command_writes_a_database_and_its_truth(tmp_path: Path) -> None:
     out = tmp_path / "dirty.sqlite"
     command = [sys.executable, "-m", "cowrie_assets_tests.dirty", "--seed", "5", "--out", str(out)]
@@ -199,9 +208,8 @@ def grand_total(request: pytest.FixtureRequest) -> Iterator[Comparison]:
     """Sums of all chunks, printed at the end."""
     total = Comparison()
     yield total
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    for line in ("", *total.lines()):
-        reporter.write_line(line)
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        print("", *total.lines(), sep="\n")
 
 
 @pytest.mark.fuzz
