@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from cowrie_assets.catalog import TABLES, Type
 from cowrie_assets.db.json_access import text_at
 from cowrie_assets.db.migrations.drift import check_drift
 from cowrie_assets.db.migrations.extras import EXTRAS, add_extras
@@ -16,6 +17,7 @@ from cowrie_assets.db.migrations.runner import migrate
 from cowrie_assets.db.migrations.steps import without_expression
 from cowrie_assets.db.models import RawEvent
 from cowrie_assets.errors import SchemaError
+from cowrie_assets.loading.ddl import create_index, create_table
 
 from .db_backends import POSTGRES, SQLITE
 
@@ -71,6 +73,28 @@ DECLARED = [
 @pytest.mark.parametrize(("before", "after"), DECLARED)
 def test_an_expression_is_taken_out(before: str, after: str) -> None:
     assert without_expression(f"CREATE TABLE t (p JSON, {before})", "a") == f"CREATE TABLE t (p JSON, {after})"
+
+
+@POSTGRES
+def test_documents_stored_as_json_are_read_alike(database: sa.Engine) -> None:
+    with database.begin() as connection:
+        for table in TABLES.values():
+            connection.exec_driver_sql(create_table(table.with_json(Type.JSON)))
+            for index in table.indexes:
+                connection.exec_driver_sql(create_index(table, index))
+        connection.exec_driver_sql("INSERT INTO schema_state VALUES ('schema_version', '6')")
+        assert check_drift(connection) == []
+        connection.exec_driver_sql(
+            """INSERT INTO raw_events (source, payload) VALUES ('a', '{"session": 1.10, "a": ["x", "y"], "session": 2e1}')"""
+        )
+    with Session(database) as session:
+        session.add(RawEvent(source="b", payload={"session": "s"}))
+        session.flush()
+        asked = sa.select(RawEvent.session_id_computed, text_at(RawEvent.payload, "a", -1), RawEvent.payload)
+        assert [tuple(row) for row in session.execute(asked.order_by(RawEvent.id))] == [
+            ("20", "y", {"session": 20, "a": ["x", "y"]}),
+            ("s", None, {"session": "s"}),
+        ]
 
 
 @POSTGRES

@@ -145,7 +145,8 @@ class Former(FunctionElement[str]):
 
 def _followed(clauses: Sequence[Any], compiler: SQLCompiler, **kw: Any) -> str:
     document, *steps = clauses
-    part = compiler.process(document, **kw)
+    # For a target whose documents are json (COWRIE_JSON_TYPE); to jsonb the cast is nothing, also for indexes.
+    part = f"CAST({compiler.process(document, **kw)} AS JSONB)"
     for step in steps:
         if isinstance(step, sa.ColumnClause):
             # Not `->`, to which a scalar is an array of one: '"a"'::jsonb -> 0 is "a".

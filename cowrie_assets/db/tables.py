@@ -25,6 +25,7 @@ _TYPES: dict[Type, Callable[[], Any]] = {
     Type.BOOLEAN: Flag,
     Type.TIMESTAMPTZ: Moment,
     Type.JSONB: Json,
+    Type.JSON: Json,
     Type.BYTEA: sa.LargeBinary,
 }
 

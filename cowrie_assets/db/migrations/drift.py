@@ -23,6 +23,7 @@ _SQLITE_TYPES = {
     Type.BOOLEAN: r"BOOLEAN",
     Type.TIMESTAMPTZ: r"DATETIME|TIMESTAMP",
     Type.JSONB: r"JSON",
+    Type.JSON: r"JSON",
     Type.BYTEA: r"BLOB",
 }
 """The declared types of a SQLite file that hold the catalog's; their lengths do not bind SQLite."""
@@ -110,6 +111,8 @@ def _read_columns(database: Database, table: str) -> list[tuple[Any, ...]]:
 
 def _same_type(database: Database, column: Column, kind: str) -> bool:
     if database.is_postgres:
+        if column.type is Type.JSONB and kind == "json":
+            return True  # COWRIE_JSON_TYPE=json: chosen, and what reads it casts
         return kind == {"timestamptz": "timestamp with time zone"}.get(column.type.value, column.type.value)
     # SQLite appends the words to the type of a generated column.
     declared = re.sub(r"\s+GENERATED ALWAYS$", "", kind, flags=re.IGNORECASE)
