@@ -6,7 +6,6 @@ Belongs here: that transaction. Not here: COPY itself (`copy.py`) or the ledger'
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from ..staging.store import Store
 from . import ledger
 from .connection import retried
 from .copy import Refused, copy_rows
-from .ddl import BTREE_BYTES, create_holding_index, key_name, quoted, short
+from .ddl import BTREE_BYTES, bound, create_holding_index, key_name, quoted, short
 from .moved import release_keys
 
 if TYPE_CHECKING:
@@ -177,14 +176,10 @@ class _Load:
         PostgreSQL names the index for entries over a third of a page ("… for index …"); for those over a whole page it
         names none, and the indexes over a text column that holds such a value are changed.
         """
-        found = re.search(r'index "([^"]+)"', message)
-        changed = [
-            index
-            for index in _all_indexes(self.table)
-            if index.name not in self.roomy
-            and (short(index.name) == found.group(1) if found else self._is_over_long_text(index, rows))
-            and self._has_index(index)
-        ]
+        indexes = [index for index in _all_indexes(self.table) if index.name not in self.roomy]
+        named = [index for index in indexes if f'index "{short(index.name)}"' in message]
+        suspects = named or [index for index in indexes if self._is_over_long_text(index, rows)]
+        changed = [index for index in suspects if self._has_index(index)]
         name = quoted(self.table.name)
         for index in changed:
             self.roomy.add(index.name)
@@ -255,9 +250,9 @@ def remove_rows(
     connection: Connection, table: Table, loaded: int, key_ids: str | None, keys: Sequence[str] | None
 ) -> None:
     """Delete the rows that a partition's last load put in, and no others; LoadError where they cannot be told apart."""
-    name = quoted(table.name)
+    name = bound(table.name)
     if table.serial:
-        column = quoted(table.serial)
+        column = bound(table.serial)
         sql = (
             f"DELETE FROM {name} t USING unnest(%s::int8multirange) AS span(ids)"
             f" WHERE t.{column} >= lower(span.ids) AND t.{column} < upper(span.ids)"
@@ -267,14 +262,14 @@ def remove_rows(
         sql = f"DELETE FROM {name} t USING unnest(%s::text[]) AS ours(key) WHERE {_key_sql(table)} = ours.key"
         connection.execute(sql.encode(), (list(keys or ()),))
     else:
-        count = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
+        count = connection.execute(f"SELECT count(*) FROM {quoted(table.name)}".encode()).fetchone()
         if count and count[0] != loaded:
             raise LoadError(
                 f"Table {table.name} has no key and holds {count[0]:,} rows, {loaded:,} of them ours: they cannot be"
                 " told apart.",
                 hint="Move the others away, then start it again.",
             )
-        connection.execute(f"DELETE FROM {name}".encode())
+        connection.execute(f"DELETE FROM {quoted(table.name)}".encode())
 
 
 def _all_indexes(table: Table) -> list[Index]:
@@ -293,6 +288,6 @@ def key_text(parts: Sequence[object]) -> str:
 
 def _key_sql(table: Table) -> str:
     if len(table.key) == 1:
-        return f"t.{quoted(table.key[0])}::text"
-    parts = " || E'\\x1f' || ".join(f"length(t.{quoted(c)}::text) || ':' || t.{quoted(c)}::text" for c in table.key)
+        return f"t.{bound(table.key[0])}::text"
+    parts = " || E'\\x1f' || ".join(f"length(t.{bound(c)}::text) || ':' || t.{bound(c)}::text" for c in table.key)
     return f"md5({parts})"
