@@ -155,9 +155,9 @@ def test_nothing_that_a_command_shows_steers_anything(command: Command, pg_url: 
     rows = list(csv.reader(io.StringIO(command("quarantine", "--format", "csv").out)))
     assert len(rows) == len(lines) + 1 > 5 * len(HOSTILE)
     assert not [cell for row in rows for cell in row if cell.strip()[:1] in tuple("=+-@")]
-    for name in HOSTILE:
-        command("migrate", "--tables", name + "x")
-        command("quarantine", "--table", name)
+    for name in HOSTILE[:6]:
+        assert command("quarantine", "--table", name, "--rule", name).code == 0
+    assert command("migrate", "--tables", ",".join(name + "x" for name in HOSTILE)).code == 2
     failing(pg_url, tmp_path)
     for arguments in ("verify", "verify --json", "status", "report"):
         assert command(*arguments.split()).code in (0, 1), arguments

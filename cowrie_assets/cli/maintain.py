@@ -75,9 +75,9 @@ def psql(target: str | None, arguments: tuple[str, ...]) -> int:
     if program is None:
         raise TargetError("psql is not installed.", hint="Install PostgreSQL's client.")
     # The URL travels in the environment: a command line is visible to every user of the machine.
-    from ..loading.connection import driver
+    from ..loading.connection import url_parts
 
-    parts = driver().conninfo.conninfo_to_dict(url)
+    parts = url_parts(url)
     names = {"dbname": "PGDATABASE", "user": "PGUSER", "host": "PGHOST", "port": "PGPORT", "password": "PGPASSWORD"}
     names |= {"sslmode": "PGSSLMODE", "service": "PGSERVICE", "options": "PGOPTIONS", "sslrootcert": "PGSSLROOTCERT"}
     environment = os.environ | {names[k]: str(v) for k, v in parts.items() if k in names}
