@@ -29,22 +29,16 @@ from cowrie_assets_tests.test_reporting import TAGS, TOKENS, Page
 from cowrie_assets_tests.test_source import opened
 
 HOSTILE = [
-    "\x1b]0;owned\x07\x1b[31mred\x1b[0m",
-    "\x9b31m\x85\x90q\x9c",
+    "\x1b]0;owned\x07\x1b[31mred\x1b[0m \x9b31m\x85\x90q\x9c",
     "up\r\x1b[2K\x08\x08\x7f\nnext\x0bline\x0c",
-    "\u202egnp.exe\u202c \u2066x\u2069 \u200fy \u061c",
-    "zero\u200b\u200d\u2060\ufeffwidth\u00ad\u2028line\u2029",
+    "\u202egnp.exe\u202c \u2066x\u2069 \u200fy \u061c zero\u200b\u200d\u2060\ufeffwidth\u00ad\u2028line\u2029",
     "<script>alert(1)</script><img src=x onerror=alert(1)>",
     "\"><svg/onload=alert(1)> <a href='javascript:alert(1)'>a</a> &lt;b&gt;",
     "[x](javascript:alert(1)) ![i](http://e.example/i) **b** `c` | d | <http://e.example>",
     "=cmd|' /C calc'!A0",
-    "+1+1",
-    "-1+1",
-    "@SUM(1)",
-    "\t=1+1",
-    "[bold red]x[/] [link=http://e.example]y[/link] :smile:",
-    "%s {0} {x} %(y)s $HOME `id` $(id)",
-    "'; DROP TABLE raw_events; -- \" x",
+    "\t@SUM(1)",
+    "[bold red]x[/] [link=http://e.example]y[/link] :smile: %s {0} {x} %(y)s $HOME `id` $(id)",
+    "-'; DROP TABLE raw_events; -- \" x",
     "long" * 1_000,
 ]
 STEERS = re.compile(
@@ -155,7 +149,7 @@ def test_nothing_that_a_command_shows_steers_anything(command: Command, pg_url: 
     rows = list(csv.reader(io.StringIO(command("quarantine", "--format", "csv").out)))
     assert len(rows) == len(lines) + 1 > 5 * len(HOSTILE)
     assert not [cell for row in rows for cell in row if cell.strip()[:1] in tuple("=+-@")]
-    for name in HOSTILE[:6]:
+    for name in HOSTILE[:4]:
         assert command("quarantine", "--table", name, "--rule", name).code == 0
     assert command("migrate", "--tables", ",".join(name + "x" for name in HOSTILE)).code == 2
     failing(pg_url, tmp_path)

@@ -18,7 +18,7 @@ _PASSWORD_IN_AUTHORITY = re.compile(r"(?<=://)([^:/@\s]*):.*@")
 _PASSWORD_AS_PORT = re.compile(r"(?<=://)([^:/@?\s\[\]]+):(?![0-9]*(?:[/?,'\"]|\s|\Z))[^@\s'\"]*")
 # Only these are shown: a name may be misspelled or percent-encoded, and `options` may hold anything. In a URL "&" ends
 # the value; in a conninfo string only a blank or the closing quote does, unless escaped.
-_PLAIN = "host|hostaddr|port|user|dbname|service|connect_timeout|sslmode|application_name|region|scheme|endpoint_override"
+_PLAIN = "host|hostaddr|port|user|dbname|service|connect_timeout|sslmode|region|scheme|endpoint_override"
 _VALUE_IN_QUERY = re.compile(rf"([?&](?!(?:{_PLAIN})=)[^=&\s]+=)[^&\s]*", re.IGNORECASE)
 _PASSWORD_IN_CONNINFO = re.compile(
     r"((?<![?&\w])(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*(?:'|\Z)|(?:[^\s'\\]|\\.)(?:[^\s\\]|\\.)*)", re.IGNORECASE
@@ -39,9 +39,7 @@ def postgres_url(value: str, setting: str) -> str:
     if match is None or match.group(2) not in (None, "+psycopg", "+psycopg2"):
         # What is no URL at all is not shown: nothing says where in it a password stands.
         shown = f"{setting}={mask(value)!r}" if "://" in value else f"The value of {setting}"
-        raise SettingsError(
-            f"{shown} is no PostgreSQL URL.", hint="Write postgresql://user@host:5432/database."
-        )
+        raise SettingsError(f"{shown} is no PostgreSQL URL.", hint="Write postgresql://user@host:5432/database.")
     rest = value[match.end() :]
     # As libpq splits it: hosts, each with or without a port, follow the first "@" before the first "/".
     authority = rest.partition("/")[0]
