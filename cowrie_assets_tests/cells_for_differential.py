@@ -1,6 +1,6 @@
 """Generators of dates, numbers and texts as SQLite may store them, well formed and damaged.
 
-Belongs here: making cells. Not here: what must become of them (`test_scalar_differential.py`).
+Belongs here: making cells. Not here: what must become of them (`test_cell_differential.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Dates, numbers and texts against a real server: what the kernels pass is taken by COPY, and comes back equal.
 
 Belongs here: generated and damaged cells, through the kernels and `loading/copy.py`, and oracles that share no code
-with them. Not here: documents (`test_json_differential.py`), single rules (`test_cleaning.py`, `test_instants.py`).
+with them. Not here: documents (`test_json_differential.py`), single rules (`test_cleaning.py`, `test_instants.py`), the
+ledger's replacements (`test_scalar_differential.py`).
 """
 
 from __future__ import annotations
@@ -155,9 +156,9 @@ def check_numbers(connection: Connection, cells: list[object]) -> Counter[str]:
         assert boolean is ({0: False, 1: True}.get(cell) if whole else None)  # type: ignore[call-overload]
         exact = not whole or abs(cell) <= 2**53  # type: ignore[arg-type]
         assert (None if double is None else struct.pack("d", double)) == (struct.pack("d", cell) if exact else None)
-        assert (int(text) if whole else float(text)) == cell  # type: ignore[call-overload]
-        assert math.copysign(1, float(text)) == math.copysign(1, cell)  # type: ignore[arg-type]
-        if whole or math.isfinite(cell):  # type: ignore[arg-type]
+        assert (int(text) if whole else float(text)) == cell
+        assert math.copysign(1, float(text)) == math.copysign(1, cell)
+        if whole or math.isfinite(cell):
             assert Decimal(document) == Decimal(repr(cell))
         else:
             assert document == json.dumps(str(cell))

@@ -134,7 +134,7 @@ def test_nothing_that_a_command_shows_steers_anything(command: Command, pg_url: 
     migrated = command("migrate")
     assert migrated.code == 0, migrated.err
     assert "PASS:" in migrated.out
-    for arguments in ("status", "status --json", "verify", "verify --json"):
+    for arguments in ("status", "status --json", "verify", "verify --json", "rules"):
         assert command(*arguments.split()).code == 0, arguments
     the_report_has_no_element_of_the_data(*map(Path, command("report").out.splitlines()[1:]))
     assert "x[/] [link=http" in command("quarantine").out
@@ -168,6 +168,7 @@ def the_report_has_no_element_of_the_data(markdown: Path, html: Path) -> None:
 def failing(url: str, folder: Path) -> None:
     """Damage the target, and write newer rows to the source."""
     query(url, "DELETE FROM raw_events")
+    query(url, "UPDATE files SET filename = filename || chr(27) || '[31m' || chr(8238), session_id = chr(155)")
     with opened(folder / "s.sqlite") as connection:
         for text in HOSTILE:
             name = '"' + text.replace('"', '""') + '"'

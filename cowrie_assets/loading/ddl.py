@@ -20,11 +20,6 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def bound(identifier: str) -> str:
-    """A quoted identifier for a statement with parameters, in which psycopg reads a lone % as a placeholder."""
-    return quoted(identifier).replace("%", "%%")
-
-
 def kept_name(name: str) -> str:
     """What PostgreSQL keeps of a table's or column's name."""
     return name.encode()[:MAX_NAME].decode(errors="ignore")

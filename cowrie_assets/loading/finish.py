@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import SCHEMA_VERSION, Index, Table
+from ..db.names import bound
 from ..planning.plan import ForeignKey, Plan
 from .connection import driver, translate
-from .ddl import bound, create_holding_index, create_index, kept_name, listed, quoted, short
+from .ddl import create_holding_index, create_index, kept_name, listed, quoted, short
 from .target import target_tables
 
 if TYPE_CHECKING:

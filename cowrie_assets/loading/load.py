@@ -18,6 +18,7 @@ from ..catalog import Index, Table, Type
 from ..cleaning.partition import CleanedManifest, read_cleaned, read_rows
 from ..cleaning.scalars import postgres_text
 from ..cleaning.table import set_aside
+from ..db.names import bound
 from ..errors import LoadError, RuleError, StagingError
 from ..planning.plan import Plan, TablePlan
 from ..rules import Policy
@@ -27,7 +28,7 @@ from ..staging.store import Store
 from . import ledger
 from .connection import retried
 from .copy import Refused, copy_rows
-from .ddl import BTREE_BYTES, bound, create_holding_index, key_name, quoted, short
+from .ddl import BTREE_BYTES, create_holding_index, key_name, quoted, short
 from .moved import release_keys
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import Table
-from .ddl import bound
+from ..db.names import bound
 
 if TYPE_CHECKING:
     import psycopg
