@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ..catalog import UNDATED
+from ..db.url import mask
 from ..pipeline import Pipeline
 from ..planning.plan import Plan
 from ..reporting.text import inert
@@ -71,7 +72,7 @@ def plan(source: str | None, staging: str | None, replace: bool, as_json: bool) 
         print_json(found.to_json() | {"id": found.id})
         return
     _print_plan(found)
-    click.echo(f"Plan {found.id} lies in {pipeline.settings.staging}.")
+    click.echo(f"Plan {found.id} lies in {mask(pipeline.settings.staging)}.")
 
 
 def _with_bars(pipeline: Pipeline, *, quiet: bool) -> Pipeline:
@@ -117,8 +118,8 @@ def _print_plan(plan: Plan) -> None:
         rows.append((name, table.rows, filled, table.slice(UNDATED).rows, len(table.losers), what))
     print_table(("table", "rows", "windows with rows", "undated", "duplicates", "migrated"), rows)
     for kind, name in plan.not_migrated:
-        click.echo(f"not migrated: {kind} {name!r}")
+        click.echo(f"not migrated: {kind} {inert(name)}")
     for finding in plan.findings:
         where = inert(f"{finding.table}.{finding.column}")
-        click.echo(f"finding: {where}: {finding.detail} (near rowid {finding.examples[0]})")
+        click.echo(f"finding: {where}: {inert(finding.detail)} (near rowid {finding.examples[0]})")
     click.echo("")

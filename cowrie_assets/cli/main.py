@@ -13,11 +13,10 @@ import click
 
 from .. import __version__
 from ..errors import CowrieError
-from ..reporting.text import inert
+from ..reporting.text import ERROR_LENGTH, inert
 from . import debug, enrichment, export, inspect, maintain, migrate, rules, show
 
 INTERRUPTED = 3
-ERROR_LENGTH = 2_000
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -11,10 +11,12 @@ import subprocess
 
 import click
 
+from ..db.url import mask
 from ..errors import TargetError
 from ..loading.reset import plan_reset
 from ..loading.reset import reset as undo
 from ..pipeline import PLAN_FILE, Pipeline
+from ..reporting.text import inert
 from .options import settings_from, source_option, staging_option, target_option, yes_option
 from .output import gigabytes
 
@@ -32,7 +34,7 @@ def reset(target: str | None, yes: bool) -> None:
         for step in steps:
             what = "drop the table" if step.drop else "delete our rows, keep the table"
             others = f", {step.others:,} rows of others stay" if step.others else ""
-            click.echo(f"  {step.table!r}: {what} ({step.ours:,} rows of ours{others})")
+            click.echo(f"  {inert(step.table)}: {what} ({step.ours:,} rows of ours{others})")
         click.echo("  schema cowrie_migration: drop it, with repairs and quarantine")
         if not yes:
             click.confirm("Undo the migration?", abort=True)
@@ -48,7 +50,7 @@ def reset(target: str | None, yes: bool) -> None:
 def clean(source: str | None, staging: str | None, with_plan: bool, yes: bool) -> None:
     """Delete the staged, analysed and cleaned files; the plan stays unless it is named."""
     store = Pipeline(settings_from(source, None, staging)).store
-    click.echo(f"{store.url}: {gigabytes(store.size())}")
+    click.echo(f"{mask(store.url)}: {gigabytes(store.size())}")
     if not yes:
         click.confirm("Delete the staged files?", abort=True)
     for folder in ("staging", "quality", "cleaned"):
@@ -73,9 +75,9 @@ def psql(target: str | None, arguments: tuple[str, ...]) -> int:
     if program is None:
         raise TargetError("psql is not installed.", hint="Install PostgreSQL's client.")
     # The URL travels in the environment: a command line is visible to every user of the machine.
-    from ..loading.connection import driver
+    from ..loading.connection import url_parts
 
-    parts = driver().conninfo.conninfo_to_dict(url)
+    parts = url_parts(url)
     names = {"dbname": "PGDATABASE", "user": "PGUSER", "host": "PGHOST", "port": "PGPORT", "password": "PGPASSWORD"}
     names |= {"sslmode": "PGSSLMODE", "service": "PGSERVICE", "options": "PGOPTIONS", "sslrootcert": "PGSSLROOTCERT"}
     environment = os.environ | {names[k]: str(v) for k, v in parts.items() if k in names}

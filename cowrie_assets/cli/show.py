@@ -172,6 +172,12 @@ def quarantine(
                 sink.close()
 
 
+def _csv_cell(value: object) -> str:
+    """A cell that neither a terminal nor a spreadsheet acts on: what begins as a formula does gets an apostrophe."""
+    text = "" if value is None else inert(str(value))
+    return f"'{text}" if isinstance(value, str) and text.lstrip()[:1] in tuple("=+-@") else text
+
+
 def _write(sink: Any, form: str, rows: Iterable[SetAside]) -> None:
     names = ("table", "partition", "source_rowid", "rule", "detail", "target_key", "original")
     if form == "csv":
@@ -180,8 +186,6 @@ def _write(sink: Any, form: str, rows: Iterable[SetAside]) -> None:
     for row in rows:
         values = [getattr(row, n) for n in names]
         if form == "csv":
-            # Detail and key may hold an attacker's escapes: a spreadsheet or terminal gets them inert.
-            cells = [json.dumps(v) if isinstance(v, dict) else ("" if v is None else inert(str(v))) for v in values]
-            buffer.writerow(cells)
+            buffer.writerow([json.dumps(v) if isinstance(v, dict) else _csv_cell(v) for v in values])
         else:
             sink.write(json.dumps(dict(zip(names, values, strict=True))) + "\n")

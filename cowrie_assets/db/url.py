@@ -14,8 +14,12 @@ from ..errors import SettingsError
 _POSTGRES = re.compile(r"^(postgres|postgresql)(\+[a-z0-9]+)?://", re.IGNORECASE)
 # A password that was not percent-encoded may hold anything: hiding too much, up to the last "@", is the safe side.
 _PASSWORD_IN_AUTHORITY = re.compile(r"(?<=://)([^:/@\s]*):.*@")
-# In a URL "&" ends the value; in a conninfo string only a blank or the closing quote does, unless escaped.
-_PASSWORD_IN_QUERY = re.compile(r"([?&](?:ssl)?password=)[^&\s]*", re.IGNORECASE)
+# Without an "@" the password stands where a port would.
+_PASSWORD_AS_PORT = re.compile(r"(?<=://)([^:/@?\s\[\]]+):(?![0-9]*(?:[/?,'\"]|\s|\Z))[^@\s'\"]*")
+# Only these are shown: a name may be misspelled or percent-encoded, and `options` may hold anything. In a URL "&" ends
+# the value; in a conninfo string only a blank or the closing quote does, unless escaped.
+_PLAIN = "host|hostaddr|port|user|dbname|service|connect_timeout|sslmode|region|scheme|endpoint_override"
+_VALUE_IN_QUERY = re.compile(rf"([?&](?!(?:{_PLAIN})=)[^=&\s]+=)[^&\s]*", re.IGNORECASE)
 _PASSWORD_IN_CONNINFO = re.compile(
     r"((?<![?&\w])(?:ssl)?password\s*=\s*)(?:'(?:[^'\\]|\\.)*(?:'|\Z)|(?:[^\s'\\]|\\.)(?:[^\s\\]|\\.)*)", re.IGNORECASE
 )
@@ -23,9 +27,10 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@]*)(?::([0-9]*))?")
 
 
 def mask(text: str) -> str:
-    """The text with every password of a URL or conninfo string replaced by `***`."""
+    """The text with every password of a URL or conninfo string replaced by `***`, and what may be one."""
     text = _PASSWORD_IN_AUTHORITY.sub(r"\1:***@", text)
-    return _PASSWORD_IN_CONNINFO.sub(r"\1***", _PASSWORD_IN_QUERY.sub(r"\1***", text))
+    text = _PASSWORD_AS_PORT.sub(r"\1:***", text)
+    return _PASSWORD_IN_CONNINFO.sub(r"\1***", _VALUE_IN_QUERY.sub(r"\1***", text))
 
 
 def is_postgres(value: str) -> bool:
@@ -37,9 +42,9 @@ def postgres_url(value: str, setting: str) -> str:
     """The URL as libpq takes it; SettingsError where it is none of `postgresql://`, `postgres://`, `postgresql+psycopg://`."""
     match = _POSTGRES.match(value)
     if match is None or match.group(2) not in (None, "+psycopg", "+psycopg2"):
-        raise SettingsError(
-            f"{setting}={mask(value)!r} is no PostgreSQL URL.", hint="Write postgresql://user@host:5432/database."
-        )
+        # What is no URL at all is not shown: nothing says where in it a password stands.
+        shown = f"{setting}={mask(value)!r}" if "://" in value else f"The value of {setting}"
+        raise SettingsError(f"{shown} is no PostgreSQL URL.", hint="Write postgresql://user@host:5432/database.")
     rest = value[match.end() :]
     # As libpq splits it: hosts, each with or without a port, follow the first "@" before the first "/".
     authority = rest.partition("/")[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from ..catalog import OTHER_TABLES, UNDATED
+from ..db.url import mask
 from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
 from ..validation.validate import FULL
@@ -100,7 +101,10 @@ def _first_failure(result: dg.ExecuteInProcessResult) -> str | None:
             data = failure.user_failure_data
             if data is not None and data.description:
                 return data.description
-            return failure.error.message.strip() if failure.error else "a step failed"
+            # Dagster wraps what a step did not expect: its cause says what happened.
+            return (
+                mask(str((failure.error.cause or failure.error).message).strip()) if failure.error else "a step failed"
+            )
     return None
 
 

@@ -16,6 +16,7 @@ from ..catalog import DATED, OTHER_TABLES, UNDATED
 from ..errors import CowrieError
 from ..pipeline import STAGES, Pipeline
 from ..validation.verdicts import Extent, Proof
+from .shown import failure, shown
 
 ROW_EQUATION = "row_equation"
 EVERY_CELL = "every_cell"
@@ -191,20 +192,20 @@ def _asset(
                     total += outcome.metadata.get("rows", outcome.metadata.get("source", 0)) or 0
                     outcomes.append(outcome)
                     if partitioned:
-                        done.append((partition, outcome.metadata))
+                        done.append((partition, shown(outcome.metadata)))
                     else:
                         per_table[table] = outcome.metadata
         except CowrieError as error:
             for partition, metadata in done:
                 # Without these events no partition of a failed range would count as materialized.
                 context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
-            raise dg.Failure(str(error), allow_retries=error.exit_code == 3) from None
+            raise failure(error) from None
         finally:
             line.close()
         for partition, metadata in done:
             context.add_asset_metadata(metadata, asset_key=key, partition_key=partition)
         results = [_result(key, name, severity, outcomes) for name, _, severity in checks]
-        tables = {table: dg.MetadataValue.json(metadata) for table, metadata in per_table.items()}
+        tables = {table: dg.MetadataValue.json(metadata) for table, metadata in shown(per_table).items()}
         yield dg.MaterializeResult(
             asset_key=key, metadata=None if partitioned else {"rows": total, **tables}, check_results=results
         )
@@ -218,13 +219,13 @@ def _result(
     """A check over all partitions of a run; one that did not run on all of them is no pass, and a warning."""
     faults = [fault for outcome in outcomes for fault in outcome.faults.get(name, [])]
     unchecked = sum(name in outcome.unchecked for outcome in outcomes)
-    shown: dict[str, Any] = {"faults": dg.MetadataValue.json(faults[:50]), "number_of_faults": len(faults)}
+    counted: dict[str, Any] = {"faults": dg.MetadataValue.json(shown(faults[:50])), "number_of_faults": len(faults)}
     if unchecked:
-        shown["NOT CHECKED"] = f"{unchecked:,} of {len(outcomes):,} partitions, or not all of their cells"
+        counted["NOT CHECKED"] = f"{unchecked:,} of {len(outcomes):,} partitions, or not all of their cells"
     return dg.AssetCheckResult(
         passed=not faults and not unchecked,
         check_name=name,
         severity=severity if faults else WARN if unchecked else severity,
-        metadata=shown,
+        metadata=counted,
         asset_key=key,
     )

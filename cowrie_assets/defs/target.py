@@ -4,15 +4,14 @@ Belongs here: what they tell Dagster. Not here: DDL (`loading/`) or the report's
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
 from ..catalog import DATED, OTHER_TABLES, UNDATED
-from ..errors import CowrieError
 from ..pipeline import Pipeline
 from ..reporting.migration import write_report
+from .shown import failures, shown
 
 SCHEMA, FINISH = dg.AssetKey(["target", "schema"]), dg.AssetKey(["target", "finish"])
 REPORT = dg.AssetKey(["report", "migration"])
@@ -24,15 +23,6 @@ class FinishConfig(dg.Config):
     """Options of target/finish."""
 
     even_if_incomplete: bool = False
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Our own errors as Dagster's Failure, in one line."""
-    try:
-        yield
-    except CowrieError as error:
-        raise dg.Failure(str(error), allow_retries=error.exit_code == 3) from None
 
 
 def _units(stage: str) -> list[dg.AssetKey]:
@@ -62,8 +52,8 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
             asset_key=SCHEMA,
             metadata={
                 "server": prepared.server,
-                "created": list(prepared.created),
-                "existing": list(prepared.existing),
+                "created": shown(prepared.created),
+                "existing": shown(prepared.existing),
             },
         )
 
@@ -84,12 +74,12 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
     def finish(config: FinishConfig) -> Iterator[dg.MaterializeResult[Any]]:
         with failures():
             result = pipeline().finish(even_if_incomplete=config.even_if_incomplete)
-        findings = [f"{table}.{name}: {detail}" for table, name, detail in result.findings]
+        findings = shown([f"{table}.{name}: {detail}" for table, name, detail in result.findings])
         yield dg.MaterializeResult(
             asset_key=FINISH,
             metadata={
                 "done": result.done,
-                "built": result.built,
+                "built": shown(result.built),
                 "partitions_not_loaded": len(result.pending),
                 "findings": findings,
             },
@@ -143,7 +133,7 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
                     asset_key=REPORT,
                     check_name=SUMS,
                     severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
-                    metadata={"tables": bad},
+                    metadata={"tables": shown(bad)},
                 )
             ],
         )

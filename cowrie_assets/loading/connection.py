@@ -44,20 +44,31 @@ def driver() -> Any:
     return psycopg
 
 
+def url_parts(url: str) -> dict[str, Any]:
+    """A URL's parts under libpq's names; TargetError where it is none."""
+    pg = driver()
+    try:
+        return dict(pg.conninfo.conninfo_to_dict(url))
+    except pg.ProgrammingError as error:
+        # What libpq quotes may be the password.
+        what = _first_line(error).partition('"')[0].rstrip(" :")
+        raise TargetError(
+            f"The target {mask(url)} is no valid URL: {what}.", hint="Write postgresql://user@host:5432/database."
+        ) from None
+
+
 def connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
     """Connect in UTC and UTF-8, every wait bounded; raises TargetError that says why it cannot."""
     pg = driver()
     options = f"-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout={LOCK_SECONDS}s -c client_encoding=UTF8"
     try:
-        given = pg.conninfo.conninfo_to_dict(url)
+        given = url_parts(url)
         merged = f"{given.pop('options', '')} {options}".strip()
         timeout = given.pop("connect_timeout", CONNECT_SECONDS)
         connection: psycopg.Connection[tuple[Any, ...]] = pg.connect(
             **given, connect_timeout=timeout, options=merged, application_name="cowrie-assets"
         )
-    except pg.ProgrammingError as error:
-        raise TargetError(f"The target {mask(url)} is no valid URL: {_first_line(error)}.") from error
-    except pg.OperationalError as error:
+    except pg.Error as error:
         raise TargetError(
             f"The target {mask(url)} cannot be reached: {_first_line(error)}.",
             hint="Check COWRIE_POSTGRES_URL, that the server runs, user and password.",

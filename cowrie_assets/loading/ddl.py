@@ -21,6 +21,11 @@ def quoted(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def kept_name(name: str) -> str:
+    """What PostgreSQL keeps of a table's or column's name."""
+    return name.encode()[:MAX_NAME].decode(errors="ignore")
+
+
 def listed(columns: tuple[str, ...]) -> str:
     """Quoted column names with commas."""
     return ", ".join(map(quoted, columns))

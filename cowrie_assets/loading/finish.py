@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import SCHEMA_VERSION, Index, Table
+from ..db.names import bound
 from ..planning.plan import ForeignKey, Plan
 from .connection import driver, translate
-from .ddl import create_holding_index, create_index, listed, quoted, short
+from .ddl import create_holding_index, create_index, kept_name, listed, quoted, short
 from .target import target_tables
 
 if TYPE_CHECKING:
@@ -114,13 +115,13 @@ def _definition(connection: Connection, index: Index) -> str | None:
 def _sequence(connection: Connection, table: Table) -> None:
     if not table.serial:
         return
-    name, column = quoted(table.name), quoted(table.serial)
+    name, serial = quoted(table.name), kept_name(table.serial)
     # The next id follows the highest; a table whose highest id is bigint's last one has no next.
     connection.execute(
         "SELECT setval(pg_get_serial_sequence(%s, %s),"
-        f" least(greatest(coalesce(max({column}), 0), 0), 9223372036854775806) + 1,"
-        f" false) FROM {name} HAVING pg_get_serial_sequence(%s, %s) IS NOT NULL".encode(),
-        (name, table.serial, name, table.serial),
+        f" least(greatest(coalesce(max({bound(table.serial)}), 0), 0), 9223372036854775806) + 1,"
+        f" false) FROM {bound(table.name)} HAVING pg_get_serial_sequence(%s, %s) IS NOT NULL".encode(),
+        (name, serial, name, serial),
     )
 
 

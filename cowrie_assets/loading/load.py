@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from ..catalog import Index, Table, Type
 from ..cleaning.partition import CleanedManifest, read_cleaned, read_rows
 from ..cleaning.scalars import postgres_text
 from ..cleaning.table import set_aside
+from ..db.names import bound
 from ..errors import LoadError, RuleError, StagingError
 from ..planning.plan import Plan, TablePlan
 from ..rules import Policy
@@ -210,14 +210,10 @@ class _Load:
         PostgreSQL names the index for entries over a third of a page ("… for index …"); for those over a whole page it
         names none, and the indexes over a text column that holds such a value are changed.
         """
-        found = re.search(r'index "([^"]+)"', message)
-        changed = [
-            index
-            for index in _all_indexes(self.table)
-            if index.name not in self.roomy
-            and (short(index.name) == found.group(1) if found else self._is_over_long_text(index, rows))
-            and self._has_index(index)
-        ]
+        indexes = [index for index in _all_indexes(self.table) if index.name not in self.roomy]
+        named = [index for index in indexes if f'index "{short(index.name)}"' in message]
+        suspects = named or [index for index in indexes if self._is_over_long_text(index, rows)]
+        changed = [index for index in suspects if self._has_index(index)]
         name = quoted(self.table.name)
         for index in changed:
             self.roomy.add(index.name)
@@ -288,26 +284,27 @@ def remove_rows(
     connection: Connection, table: Table, loaded: int, key_ids: str | None, keys: Sequence[str] | None
 ) -> None:
     """Delete the rows that a partition's last load put in, and no others; LoadError where they cannot be told apart."""
-    name = quoted(table.name)
+    name = bound(table.name)
     if table.serial:
-        column = quoted(table.serial)
+        column = bound(table.serial)
         sql = (
             f"DELETE FROM {name} t USING unnest(%s::int8multirange) AS span(ids)"
             f" WHERE t.{column} >= lower(span.ids) AND t.{column} < upper(span.ids)"
         )
         connection.execute(sql.encode(), (key_ids or "{}",))
     elif table.key:
-        sql = f"DELETE FROM {name} t USING unnest(%s::text[]) AS ours(key) WHERE {key_sql(table)} = ours.key"
+        key = key_sql(table).replace("%", "%%")  # in a statement with parameters
+        sql = f"DELETE FROM {name} t USING unnest(%s::text[]) AS ours(key) WHERE {key} = ours.key"
         connection.execute(sql.encode(), (list(keys or ()),))
     else:
-        count = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
+        count = connection.execute(f"SELECT count(*) FROM {quoted(table.name)}".encode()).fetchone()
         if count and count[0] != loaded:
             raise LoadError(
                 f"Table {table.name} has no key and holds {count[0]:,} rows, {loaded:,} of them ours: they cannot be"
                 " told apart.",
                 hint="Move the others away, then start it again.",
             )
-        connection.execute(f"DELETE FROM {name}".encode())
+        connection.execute(f"DELETE FROM {quoted(table.name)}".encode())
 
 
 def _all_indexes(table: Table) -> list[Index]:

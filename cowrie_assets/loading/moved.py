@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import Table
-from .ddl import quoted
+from ..db.names import bound
 
 if TYPE_CHECKING:
     import psycopg
@@ -33,7 +33,7 @@ def release_keys(connection: Connection, table: Table, partition: str, keys: Seq
     """
     if len(table.key) != 1:
         return 0
-    serial, column = table.serial is not None, quoted(table.key[0])
+    serial, column = table.serial is not None, bound(table.key[0])
     holds = "p.key_ids @> k::bigint" if serial else "k = ANY (p.keys)"
     owners = connection.execute(
         "SELECT p.partition_key, array_agg(k) FROM cowrie_migration.partitions p, unnest(%s::text[]) k"
@@ -43,7 +43,7 @@ def release_keys(connection: Connection, table: Table, partition: str, keys: Seq
     released = 0
     for owner, theirs in owners:
         deleted = connection.execute(
-            f"DELETE FROM {quoted(table.name)} WHERE {column} = ANY (%s::{'bigint' if serial else 'text'}[])".encode(),
+            f"DELETE FROM {bound(table.name)} WHERE {column} = ANY (%s::{'bigint' if serial else 'text'}[])".encode(),
             (theirs,),
         ).rowcount
         for ledger in ("repairs", "row_digests"):

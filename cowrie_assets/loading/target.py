@@ -13,7 +13,7 @@ from ..errors import PlanError, TargetError
 from ..planning.plan import Plan
 from . import ledger
 from .connection import driver, translate
-from .ddl import create_table, quoted
+from .ddl import MAX_NAME, create_table, kept_name, quoted
 
 if TYPE_CHECKING:
     import psycopg
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MIN_SERVER = 140_000
 """PostgreSQL 14: the first with multiranges."""
+
+SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
+"""Columns that every table of PostgreSQL has."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def prepare_target(connection: Connection, plan: Plan, *, append: bool) -> Prepa
             known = ledger.pinned(connection)
             check_pinned(known, plan)
             tables = target_tables(plan)
+            _check_names(tables)
             existing = tuple(n for n in tables if _one(connection, "SELECT to_regclass(%s)", quoted(n)) is not None)
             for name in existing:
                 _check_shape(connection, tables[name])
@@ -139,6 +143,21 @@ def prepare_target(connection: Connection, plan: Plan, *, append: bool) -> Prepa
     return Prepared(label, created, existing)
 
 
+def _check_names(tables: dict[str, Table]) -> None:
+    """Raise TargetError for a name that PostgreSQL refuses, or that is another's once it is cut."""
+    columns = {f"of a column of table {name!r}": [c.name for c in table.columns] for name, table in tables.items()}
+    for place, names in {"of a table": list(tables), **columns}.items():
+        taken = {""} if place == "of a table" else {"", *SYSTEM_COLUMNS}
+        for name in names:
+            if kept_name(name) in taken:
+                raise TargetError(
+                    f"PostgreSQL cannot take the name {name!r} {place}: it is empty, a system column's, or in its first"
+                    f" {MAX_NAME} bytes another's.",
+                    hint="Rename it in a copy of the source.",
+                )
+            taken.add(kept_name(name))
+
+
 def _check_shape(connection: Connection, table: Table) -> None:
     rows = connection.execute(
         "SELECT attname, format_type(atttypid, NULL), attgenerated FROM pg_attribute"
@@ -147,7 +166,7 @@ def _check_shape(connection: Connection, table: Table) -> None:
     ).fetchall()
     actual = {name: (kind, generated) for name, kind, generated in rows}
     for column in table.columns:
-        kind, generated = actual.get(column.name, (None, ""))
+        kind, generated = actual.get(kept_name(column.name), (None, ""))
         wanted = {"timestamptz": "timestamp with time zone"}.get(column.type.value, column.type.value)
         if kind is None:
             raise TargetError(

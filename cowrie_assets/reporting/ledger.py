@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..catalog import TABLES
 from ..errors import TargetError
 from ..loading import ledger
-from ..loading.ddl import key_name, short
+from ..loading.ddl import kept_name, key_name, short
 from ..loading.target import target_tables
 from ..planning.plan import Plan
 from ..quality.analyse import read_profile
@@ -230,15 +230,15 @@ def not_as_declared(connection: Connection, plan: Plan) -> list[Misbuilt]:
     for table in target_tables(plan).values():
         names = ([key_name(table)] if table.key else []) + [short(index.name) for index in table.indexes]
         for name in names:
-            definition = found.get((table.name, name))
+            definition = found.get((kept_name(table.name), name))
             if definition is None:
                 listed.append(Misbuilt(table.name, name, "missing"))
             elif "md5(" in definition:
                 listed.append(Misbuilt(table.name, name, "over md5 of the text: a value is too long for a btree"))
         for key in plan.tables[table.name].foreign_keys if table.name in plan.tables else ():
             name = short(f"fk_{table.name}_{'_'.join(key.columns)}")
-            if not foreign.get((table.name, name)):
-                state = "not valid: rows without a parent" if (table.name, name) in foreign else "missing"
+            if not foreign.get(place := (kept_name(table.name), name)):
+                state = "not valid: rows without a parent" if place in foreign else "missing"
                 listed.append(Misbuilt(table.name, name, f"foreign key {state}"))
     return listed
 

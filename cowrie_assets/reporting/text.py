@@ -29,6 +29,10 @@ _HIDDEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u280
 outside category C without the two variation selectors that emoji are written with."""
 
 
+ERROR_LENGTH = 2_000
+"""Characters of an error that are shown."""
+
+
 def inert(text: str, limit: int = DATA_LENGTH) -> str:
     r"""The text on one line that steers neither terminal nor page: what is not visible becomes `\xNN` or `\uNNNN`.
 

@@ -52,6 +52,8 @@ class Store:
                 hint="Set COWRIE_STAGING_URL to a folder or s3:// URL.",
             ) from error
         self.root = self.root.rstrip("/")
+        if not self.root and not self.is_local:
+            raise StagingError(f"Staging {mask(url)!r} names no bucket.", hint="Write s3://bucket/folder.")
 
     @property
     def is_local(self) -> bool:

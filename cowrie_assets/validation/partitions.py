@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import Table
+from ..db.names import bound
 from ..planning.plan import TablePlan
-from ..source.schema import quoted
 
 if TYPE_CHECKING:
     import psycopg
@@ -77,28 +77,28 @@ def ledgered(connection: Connection, planned: TablePlan, keys: Sequence[str]) ->
 
 def count_target(connection: Connection, table: Table, key: str) -> int:
     """Rows in the target that a partition loaded: by the keys its ledger row recorded."""
-    name = quoted(table.name)
+    name = bound(table.name)
     of_partition = "cowrie_migration.partitions p WHERE p.table_name = %s AND p.partition_key = %s"
     parameters: tuple[str, ...] = (table.name, key)
     if table.serial:
-        column = quoted(table.serial)
+        column = bound(table.serial)
         sql = (
             f"SELECT count(*) FROM (SELECT unnest(p.key_ids) AS r FROM {of_partition}) k"
             f" JOIN {name} t ON t.{column} >= lower(k.r) AND t.{column} < upper(k.r)"
         )
     elif len(table.key) == 1:
-        column = quoted(table.key[0])
+        column = bound(table.key[0])
         sql = (
             f"SELECT count(*) FROM (SELECT unnest(p.keys) AS k FROM {of_partition}) k"
             f" JOIN {name} t ON t.{column}::text = k.k"
         )
     elif table.key:
         # A key of several columns is kept as md5 of its texts, each with its length before it.
-        parts = [f"length(t.{quoted(c)}::text) || ':' || t.{quoted(c)}::text" for c in table.key]
+        parts = [f"length(t.{bound(c)}::text) || ':' || t.{bound(c)}::text" for c in table.key]
         texts = " || E'\\x1f' || ".join(parts)
         ours = f"SELECT unnest(p.keys) AS k FROM {of_partition}"
         sql = f"SELECT count(*) FROM ({ours}) k JOIN {name} t ON md5({texts}) = k.k"
     else:
         sql, parameters = f"SELECT count(*) FROM {name}", ()
-    row = connection.execute(sql.encode(), parameters or None).fetchone()
+    row = connection.execute(sql.encode(), parameters).fetchone()
     return int(row[0]) if row else 0

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from ..catalog import Column, Table, Type
+from ..db.names import bound
 from ..source.reader import BATCH_BYTES, Range
-from ..source.schema import quoted
 from .canonical import TARGET_TYPES
 
 if TYPE_CHECKING:
@@ -35,25 +35,25 @@ MEMBER = "\0member:"
 
 def chosen(table: Table, columns: Sequence[Column]) -> tuple[list[str], dict[str, pa.DataType]]:
     """The SELECT list for columns, and the Arrow types in which COPY's text is read."""
-    select = [f"encode(t.{quoted(c.name)}, 'hex')" if c.type is Type.BYTEA else f"t.{quoted(c.name)}" for c in columns]
+    select = [f"encode(t.{bound(c.name)}, 'hex')" if c.type is Type.BYTEA else f"t.{bound(c.name)}" for c in columns]
     types = {c.name: TARGET_TYPES[c.type] for c in columns}
     for column in table.columns:
         if column.derived and column in columns:
             document, member = column.derived
             literal = member.replace("'", "''")
-            cell = f"t.{quoted(column.name)}"
-            select.append(f"{cell} IS NOT DISTINCT FROM (t.{quoted(document)} ->> '{literal}')")
+            cell = f"t.{bound(column.name)}"
+            select.append(f"{cell} IS NOT DISTINCT FROM (t.{bound(document)} ->> '{literal}')")
             types[f"{MEMBER}{column.name}"] = pa.bool_()
     return select, types
 
 
 def rows_by_id(connection: Connection, table: Table, columns: Sequence[Column], ids: Sequence[Range]) -> pa.Table:
     """Rows whose integer key lies in the closed ranges, in key order."""
-    key = f"t.{quoted(table.serial or '')}"
+    key = f"t.{bound(table.serial or '')}"
     select, types = chosen(table, columns)
     sql = (
         f"SELECT {', '.join(select)} FROM unnest(%s::int8multirange) AS span(ids)"
-        f" JOIN {quoted(table.name)} t ON {key} >= lower(span.ids) AND {key} < upper(span.ids) ORDER BY {key}"
+        f" JOIN {bound(table.name)} t ON {key} >= lower(span.ids) AND {key} < upper(span.ids) ORDER BY {key}"
     )
     literal = "{" + ",".join(f"[{low},{high}]" for low, high in ids) + "}"
     return _read(connection, sql, (literal,), types)
@@ -68,11 +68,11 @@ def rows_by_key(
     for number, name in enumerate(table.key):
         arrays.append([k[number] for k in keys])
         names.append(f"k{number}")
-        tests.append(f"t.{quoted(name)} = k.k{number}::{table.column(name).type.value}")
+        tests.append(f"t.{bound(name)} = k.k{number}::{table.column(name).type.value}")
     placeholders = ", ".join(["%s::text[]"] * len(arrays))
     sql = (
         f"SELECT {', '.join(select)} FROM unnest({placeholders}) AS k({', '.join(names)})"
-        f" JOIN {quoted(table.name)} t ON {' AND '.join(tests)}"
+        f" JOIN {bound(table.name)} t ON {' AND '.join(tests)}"
     )
     return _read(connection, sql, tuple(arrays), types)
 
@@ -80,7 +80,7 @@ def rows_by_key(
 def all_rows(connection: Connection, table: Table, columns: Sequence[Column]) -> Iterator[pa.Table]:
     """Every row of a table without a key, in blocks bounded by bytes."""
     select, types = chosen(table, columns)
-    sql = f"SELECT {', '.join(select)} FROM {quoted(table.name)} t"
+    sql = f"SELECT {', '.join(select)} FROM {bound(table.name)} t"
     for content in _blocks(connection, sql, (), BATCH_BYTES):
         yield _table(content, types)
 
@@ -92,7 +92,9 @@ def _read(connection: Connection, sql: str, parameters: tuple[Any, ...], types: 
 def _blocks(connection: Connection, sql: str, parameters: tuple[Any, ...], size: int) -> Iterator[bytes]:
     """CSV in whole rows (PostgreSQL sends one a message), at least `size` bytes at a time."""
     statement = f"COPY ({sql}) TO STDOUT (FORMAT csv, NULL '{_NULL}')"
-    with connection.cursor() as cursor, cursor.copy(statement.encode(), parameters or None) as copy:
+    if not parameters:
+        statement = statement.replace("%%", "%")  # as psycopg does it where there are parameters
+    with connection.cursor() as cursor, cursor.copy(statement.encode(), parameters) as copy:
         held, held_bytes = [], 0
         for row in copy:
             held.append(row)

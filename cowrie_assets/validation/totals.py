@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..catalog import Table
+from ..db.names import bound
 from ..planning.plan import Plan
 from ..source.schema import quoted, read_schema
 from ..source.sqlite import read_only
@@ -61,13 +62,13 @@ def _doubled(connection: Connection, table: Table) -> list[str]:
     """Rows of others that equal one of ours in all but the key that PostgreSQL numbers: no application writes these."""
     if not table.serial:
         return []
-    key = f"t.{quoted(table.serial)}"
-    rest = ", ".join(f"t.{quoted(c.name)}" for c in table.columns if c.name != table.serial)
+    key = f"t.{bound(table.serial)}"
+    rest = ", ".join(f"t.{bound(c.name)}" for c in table.columns if c.name != table.serial)
     rows = connection.execute(
         "SELECT min(id) FILTER (WHERE NOT ours), min(id) FILTER (WHERE ours) FROM"
         f" (SELECT {key} AS id, md5(row({rest})::text) AS content, {key} <@ (SELECT range_agg(r) FROM"
         " cowrie_migration.partitions, unnest(key_ids) r WHERE table_name = %s) AS ours"
-        f" FROM {quoted(table.name)} t) rows"
+        f" FROM {bound(table.name)} t) rows"
         " GROUP BY content HAVING bool_or(ours) AND bool_or(NOT ours) ORDER BY 1 LIMIT 5".encode(),
         (table.name,),
     ).fetchall()
