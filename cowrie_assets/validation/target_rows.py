@@ -94,7 +94,7 @@ def _blocks(connection: Connection, sql: str, parameters: tuple[Any, ...], size:
     statement = f"COPY ({sql}) TO STDOUT (FORMAT csv, NULL '{_NULL}')"
     if not parameters:
         statement = statement.replace("%%", "%")  # as psycopg does it where there are parameters
-    with connection.cursor() as cursor, cursor.copy(statement.encode(), parameters) as copy:
+    with connection.cursor() as cursor, cursor.copy(statement.encode(), parameters or None) as copy:
         held, held_bytes = [], 0
         for row in copy:
             held.append(row)
