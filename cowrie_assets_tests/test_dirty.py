@@ -203,6 +203,35 @@ def test_the_ledger_says_what_is_true(quick_url: str, tmp_path: Path) -> None:
     assert total.expected.total() > 1_500
 
 
+TAMPERED = (
+    "DELETE FROM cowrie_migration.repairs WHERE ctid = (SELECT min(ctid) FROM cowrie_migration.repairs)",
+    "INSERT INTO cowrie_migration.repairs SELECT * FROM cowrie_migration.repairs LIMIT 1",
+    "UPDATE cowrie_migration.repairs SET original = original || 'x' WHERE original_type = 'text'",
+    "UPDATE cowrie_migration.repairs SET replacement = NULL WHERE rule LIKE 'text.%'",
+    "UPDATE cowrie_migration.repairs SET rule = rule || '+json.nul' WHERE rule LIKE 'json.%'",
+    "DELETE FROM cowrie_migration.quarantine WHERE ctid = (SELECT max(ctid) FROM cowrie_migration.quarantine)",
+    "UPDATE cowrie_migration.quarantine SET rule = 'json.depth'",
+    "DELETE FROM cowrie_migration.derivations WHERE column_name = 'event_type'",
+    "UPDATE raw_events SET payload = payload || '{\"src_port\": 1}' WHERE jsonb_typeof(payload) = 'object'",
+    "UPDATE raw_events SET ingest_at = ingest_at + interval '1 microsecond'",
+    "UPDATE session_summaries SET matcher = matcher || ' ' WHERE matcher IS NOT NULL",
+    "DELETE FROM raw_events WHERE id = (SELECT max(id) FROM raw_events)",
+    "INSERT INTO ingest_cursors (source) VALUES ('one more')",
+)
+
+
+def test_the_comparison_sees_what_is_not_true(quick_url: str, tmp_path: Path) -> None:
+    truth = make(tmp_path / "s.sqlite", 3, dirt=0.6)
+    migrate(pipeline(tmp_path / "s.sqlite", tmp_path, 3, quick_url))
+    with psycopg.connect(quick_url) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        assert compare(truth, connection).problems == []
+        for statement in TAMPERED:
+            with connection.transaction(force_rollback=True):
+                assert connection.execute(statement.encode()).rowcount > 0
+                assert compare(truth, connection).problems != [], statement
+
+
 @pytest.fixture(scope="module")
 def grand_total(request: pytest.FixtureRequest) -> Iterator[Comparison]:
     """Sums of all chunks, printed at the end."""
