@@ -17,7 +17,7 @@ from ..errors import ExportError
 from ..loading.ddl import digest_sql, identity, key_sql, quoted
 from ..planning.plan import TablePlan
 from ..source.cells import Storage
-from ..source.ranges import Ranges, Rowids
+from ..source.ranges import Ranges, Rowids, last_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -134,7 +134,7 @@ class Snapshot(AbstractContextManager["Snapshot"]):
         with self.side.cursor(name="ranges") as cursor:
             cursor.itersize = 10_000
             cursor.execute(
-                f"SELECT lower(r), upper(r) - 1 FROM cowrie_migration.{name}, unnest(source_rowids) r"
+                f"SELECT lower(r), {last_of('r')} FROM cowrie_migration.{name}, unnest(source_rowids) r"
                 f" WHERE table_name = %s AND column_name = %s{of_class}".encode(),
                 (table, column, storage) if storage else (table, column),
             )

@@ -6,14 +6,14 @@ Belongs here: its tables and rows. Not here: the target's own tables (`ddl.py`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..cleaning.partition import CleanedManifest, read_rows
 from ..cleaning.table import QuarantineRow
 from ..errors import PlanError
 from ..planning.plan import Plan
-from ..source.reader import Range
+from ..source.ranges import multirange
 from ..staging.store import Store
 
 if TYPE_CHECKING:
@@ -120,11 +120,6 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.row_digests (
 );
 CREATE INDEX IF NOT EXISTS ix_row_digests_rowid ON cowrie_migration.row_digests (table_name, source_rowid);
 """
-
-
-def multirange(ranges: Iterable[Range]) -> str:
-    """Closed ranges as an int8multirange literal."""
-    return "{" + ",".join(f"[{low},{high}]" for low, high in ranges) + "}"
 
 
 def exists(connection: Connection) -> bool:

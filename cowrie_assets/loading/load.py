@@ -23,7 +23,7 @@ from ..db.names import bound
 from ..errors import LoadError, RuleError, StagingError
 from ..planning.plan import Plan, TablePlan
 from ..rules import Policy
-from ..source.ranges import Ranges
+from ..source.ranges import Ranges, last_of, multirange
 from ..source.reader import Range, extend_ranges, joined
 from ..staging.files import ROWID, read_partition, require_manifest
 from ..staging.store import Store
@@ -261,7 +261,7 @@ class _Load:
             (
                 *(result.source_rows, result.loaded, result.quarantined, result.repaired),
                 *(cleaned.digest, self.run_id, cleaned.inputs),
-                *(ledger.multirange(self.ids), self.keys, cleaned.table, cleaned.partition),
+                *(multirange(self.ids), self.keys, cleaned.table, cleaned.partition),
             ),
         )
         return result
@@ -289,7 +289,7 @@ def remove_rows(
         column = bound(table.serial)
         sql = (
             f"DELETE FROM {name} t USING unnest(%s::int8multirange) AS span(ids)"
-            f" WHERE t.{column} >= lower(span.ids) AND t.{column} < upper(span.ids)"
+            f" WHERE t.{column} >= lower(span.ids) AND t.{column} <= {last_of('span.ids')}"
         )
         connection.execute(sql.encode(), (key_ids or "{}",))
     elif table.key:

@@ -55,8 +55,9 @@ def release_keys(connection: Connection, table: Table, partition: str, keys: Seq
         connection.execute(
             "UPDATE cowrie_migration.partitions SET inputs = NULL, loaded_rows = loaded_rows - %s,"
             " verdict = 'NOT CHECKED', proof = NULL, detail = 'rows moved to another partition',"
-            " key_ids = key_ids - (SELECT coalesce(range_agg(int8range(k::bigint, k::bigint, '[]')), '{}') FROM"
-            " unnest(%s::text[]) k WHERE %s),"
+            " key_ids = key_ids - (SELECT"
+            " coalesce(range_agg(int8range(k::bigint, nullif(k::bigint, 9223372036854775807) + 1)), '{}')"
+            " FROM unnest(%s::text[]) k WHERE %s),"
             " keys = (SELECT array_agg(k) FROM unnest(keys) k WHERE NOT k = ANY (%s::text[]))"
             " WHERE table_name = %s AND partition_key = %s",
             (deleted, theirs if serial else [], serial, theirs, table.name, owner),

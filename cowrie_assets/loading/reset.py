@@ -45,15 +45,19 @@ def plan_reset(connection: Connection) -> tuple[Plan, list[Undo]]:
             continue
         count = connection.execute(f"SELECT count(*) FROM {quoted(name)}".encode()).fetchone()
         others = (count[0] if count else 0) - loaded.get(name, 0)
-        if name == "schema_state" and others == 1 and not _has_version_row(plan):
+        if name == "schema_state" and others == 1 and not _had_version_row(connection):
             others = 0
         steps.append(Undo(name, loaded.get(name, 0), max(others, 0), drop=name in created and others <= 0))
     return plan, steps
 
 
-def _has_version_row(plan: Plan) -> bool:
+def _had_version_row(connection: Connection) -> bool:
     # `finish` adds the row `schema_version` where the source has none: that row is ours too.
-    return "schema_state" in plan.tables and plan.tables["schema_state"].rows > 0
+    row = connection.execute(
+        "SELECT count(*) > 0 FROM cowrie_migration.partitions"
+        " WHERE table_name = 'schema_state' AND 'schema_version' = ANY (keys)"
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def reset(connection: Connection, plan: Plan, steps: list[Undo]) -> None:

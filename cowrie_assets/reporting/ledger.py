@@ -19,6 +19,7 @@ from ..loading.ddl import kept_name, key_name, short
 from ..loading.target import target_tables
 from ..planning.plan import Plan
 from ..quality.analyse import read_profile
+from ..source.ranges import last_of
 from ..staging.store import Store
 from ..validation.verdicts import WORDS, Proof, TableTotal, Verdict
 
@@ -178,8 +179,9 @@ def _by_rule(connection: Connection, name: str, column: str, detail: str) -> lis
 def derivations(connection: Connection) -> list[Derivation]:
     """Derived cells by table, column and rule."""
     rows = connection.execute(
-        "SELECT table_name, column_name, rule, sum((SELECT coalesce(sum(upper(r) - lower(r)), 0)"
-        " FROM unnest(source_rowids) r))::bigint FROM cowrie_migration.derivations GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        f"SELECT table_name, column_name, rule, sum((SELECT coalesce(sum({last_of('r')}::numeric - lower(r) + 1), 0)"
+        " FROM unnest(source_rowids) r))::bigint FROM cowrie_migration.derivations"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3".encode()
     )
     return [Derivation(*row) for row in rows]
 

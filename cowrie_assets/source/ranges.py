@@ -1,6 +1,6 @@
-"""Many rowid ranges as arrays: which of these rowids lie in one of them.
+"""Many rowid ranges: as arrays, to look up rowids in, and as PostgreSQL's multiranges.
 
-Belongs here: that lookup. Not here: where the ranges come from.
+Belongs here: these two forms. Not here: where the ranges come from.
 """
 
 from __future__ import annotations
@@ -35,3 +35,17 @@ class Ranges:
         at = np.searchsorted(self.lows, rowids, "right") - 1
         found: Mask = (at >= 0) & (rowids <= self.highs[at])
         return found
+
+
+LAST = 2**63 - 1
+"""The highest rowid. A multirange that holds it has no upper bound, since PostgreSQL's ranges end before theirs."""
+
+
+def multirange(ranges: Iterable[tuple[int, int]]) -> str:
+    """Closed ranges as an int8multirange literal."""
+    return "{" + ",".join(f"[{low},{high}]" if high < LAST else f"[{low},)" for low, high in ranges) + "}"
+
+
+def last_of(span: str) -> str:
+    """SQL: the last number of a range."""
+    return f"coalesce(upper({span}) - 1, {LAST})"

@@ -5,11 +5,11 @@ Belongs here: reading the ledger for the proof. Not here: judging it (`cells.py`
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ..source.ranges import Mask, Ranges, Rowids, last_of
 from ..source.reader import Range
 
 if TYPE_CHECKING:
@@ -96,29 +96,21 @@ def large_cell(connection: Connection, table: str, rowid: int | None, column: st
 
 
 class Derived:
-    """The cells that the ledger says we filled: column -> rowids."""
+    """The cells that the ledger says we filled: column -> rowids; and how many of each partition."""
 
     def __init__(self, connection: Connection, table: str) -> None:
         """Read a table's derivations, of all partitions."""
-        self._bounds: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.cells: dict[str, int] = {}
+        self.cells: Counter[str] = Counter()
         found: dict[str, list[Range]] = {}
         for column, partition, low, high in connection.execute(
-            "SELECT column_name, partition_key, lower(r), upper(r) - 1 FROM cowrie_migration.derivations,"
-            " unnest(source_rowids) r WHERE table_name = %s",
+            f"SELECT column_name, partition_key, lower(r), {last_of('r')} FROM cowrie_migration.derivations,"
+            " unnest(source_rowids) r WHERE table_name = %s".encode(),
             (table,),
         ):
             found.setdefault(column, []).append((low, high))
-            self.cells[partition] = self.cells.get(partition, 0) + high - low + 1
-        for column, ranges in found.items():
-            ordered = np.array(sorted(ranges), np.int64)
-            self._bounds[column] = (ordered[:, 0], ordered[:, 1])
+            self.cells[partition] += high - low + 1
+        self._ranges = {column: Ranges(ranges) for column, ranges in found.items()}
 
-    def holds(self, column: str, rowids: np.ndarray) -> np.ndarray:
+    def holds(self, column: str, rowids: Rowids) -> Mask:
         """Which of these rowids the ledger names for a column."""
-        if column not in self._bounds:
-            return np.zeros(len(rowids), np.bool_)
-        lows, highs = self._bounds[column]
-        place = np.searchsorted(lows, rowids, side="right") - 1
-        held: np.ndarray = (place >= 0) & (rowids <= highs[np.maximum(place, 0)])
-        return held
+        return self._ranges.get(column, Ranges()).holds(rowids)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..catalog import Table
 from ..db.names import bound
 from ..planning.plan import TablePlan
+from ..source.ranges import last_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -84,7 +85,7 @@ def count_target(connection: Connection, table: Table, key: str) -> int:
         column = bound(table.serial)
         sql = (
             f"SELECT count(*) FROM (SELECT unnest(p.key_ids) AS r FROM {of_partition}) k"
-            f" JOIN {name} t ON t.{column} >= lower(k.r) AND t.{column} < upper(k.r)"
+            f" JOIN {name} t ON t.{column} >= lower(k.r) AND t.{column} <= {last_of('k.r')}"
         )
     elif len(table.key) == 1:
         column = bound(table.key[0])

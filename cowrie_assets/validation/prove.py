@@ -20,6 +20,7 @@ from ..planning.plan import Plan
 from ..planning.scan import Progress
 from ..rules import RULES
 from ..source.dating import date_rows
+from ..source.ranges import multirange
 from ..source.reader import EVERYTHING, Batch, Range, extend_ranges, joined, read_table
 from ..source.sqlite import read_only, source_state
 from .cells import CellProof, Matched
@@ -292,11 +293,10 @@ class TableProof:
                 f"{self.derived.cells.get(key, 0):,} derived cells are listed, {self.filled[key]:,} were filled"
             )
         if self.table.serial and self.matched[key] == target:
-            literal = "{" + ",".join(f"[{low},{high}]" for low, high in self.ids[key]) + "}"
             row = self.connection.execute(
                 "SELECT key_ids = %s::int8multirange FROM cowrie_migration.partitions"
                 " WHERE table_name = %s AND partition_key = %s",
-                (literal, self.table.name, key),
+                (multirange(self.ids[key]), self.table.name, key),
             ).fetchone()
             if not (row and row[0]):
                 found.append("the ledger's keys are not those of the source's rows")

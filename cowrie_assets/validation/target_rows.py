@@ -13,6 +13,7 @@ import pyarrow.csv as pacsv
 
 from ..catalog import Column, Table, Type
 from ..db.names import bound
+from ..source.ranges import last_of, multirange
 from ..source.reader import BATCH_BYTES, Range
 from .canonical import TARGET_TYPES
 
@@ -53,10 +54,9 @@ def rows_by_id(connection: Connection, table: Table, columns: Sequence[Column], 
     select, types = chosen(table, columns)
     sql = (
         f"SELECT {', '.join(select)} FROM unnest(%s::int8multirange) AS span(ids)"
-        f" JOIN {bound(table.name)} t ON {key} >= lower(span.ids) AND {key} < upper(span.ids) ORDER BY {key}"
+        f" JOIN {bound(table.name)} t ON {key} >= lower(span.ids) AND {key} <= {last_of('span.ids')} ORDER BY {key}"
     )
-    literal = "{" + ",".join(f"[{low},{high}]" for low, high in ids) + "}"
-    return _read(connection, sql, (literal,), types)
+    return _read(connection, sql, (multirange(ids),), types)
 
 
 def rows_by_key(
