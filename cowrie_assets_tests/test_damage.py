@@ -27,7 +27,7 @@ from cowrie_assets.source.schema import read_schema
 from cowrie_assets.source.sqlite import read_only
 from cowrie_assets.staging.stage import stage
 from cowrie_assets.staging.store import Store
-from cowrie_assets.validation.counts import Verdict
+from cowrie_assets.validation.verdicts import Verdict
 from cowrie_assets_tests.damage import all_rowids, damage, pages_by_kind, passed, rows_left, schema_of
 from cowrie_assets_tests.test_cli import Run, run
 from cowrie_assets_tests.test_migration import migrate, pipeline_for, query, verdicts
