@@ -31,6 +31,10 @@ class SourceError(CowrieError):
     """The SQLite source cannot be used: missing, no database, locked, encrypted, truncated, empty."""
 
 
+class DamagedSourceError(SourceError):
+    """SQLite stumbled over a table's pages where the plan knows of no damage."""
+
+
 class PlanError(CowrieError):
     """There is no plan, or it does not fit what was asked or the target was loaded with."""
 

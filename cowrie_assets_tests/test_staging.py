@@ -102,7 +102,9 @@ def test_a_range_is_one_pass_and_a_complete_partition_none(
     plan, store = make_plan(Settings(source=small)), Store(str(tmp_path / "staging"))
     passes: list[object] = []
 
-    def counted(connection: sqlite3.Connection, table: SourceTable, ranges: list[Range]) -> Iterator[Batch]:
+    def counted(
+        connection: sqlite3.Connection, table: SourceTable, ranges: list[Range], *, damage: None
+    ) -> Iterator[Batch]:
         passes.append(ranges)
         return reader.read_table(connection, table, ranges)
 

@@ -15,7 +15,7 @@ import click
 from ..catalog import UNDATED
 from ..db.url import mask
 from ..pipeline import Pipeline
-from ..planning.plan import Plan
+from ..planning.plan import DAMAGE, Plan
 from ..reporting.text import inert
 from ..source.sqlite import check_file
 from .options import json_option, settings_from, source_option, staging_option
@@ -120,6 +120,9 @@ def _print_plan(plan: Plan) -> None:
     for kind, name in plan.not_migrated:
         click.echo(f"not migrated: {kind} {inert(name)}")
     for finding in plan.findings:
-        where = inert(f"{finding.table}.{finding.column}")
-        click.echo(f"finding: {where}: {inert(finding.detail)} (near rowid {finding.examples[0]})")
+        where = inert(f"{finding.table}.{finding.column}".rstrip("."))
+        near = f" (near rowid {finding.examples[0]})" if finding.examples and finding.code not in DAMAGE else ""
+        click.echo(f"finding: {where}: {inert(finding.detail)}{near}")
+    if plan.damage:
+        click.echo("The source is damaged: all rows that SQLite still reads are migrated; the verdict will be FAIL.")
     click.echo("")

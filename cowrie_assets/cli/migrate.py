@@ -156,8 +156,7 @@ def run(
         print_summary(summary)
         click.echo(f"Took {time.monotonic() - started:.0f} s.")
     if summary.overall.verdict is Verdict.FAIL or result.failed_checks:
-        found = f" ({', '.join(result.failed_checks)})" if result.failed_checks else ""
-        raise DifferenceError(f"Source and target differ{found}.", hint="See cowrie-assets verify and the report.")
+        raise summary.difference("See cowrie-assets verify and the report.", result.failed_checks)
     _check_budget(summary, max_quarantine)
 
 
@@ -169,6 +168,8 @@ def _print_in_place(pipeline: Pipeline, as_json: bool, max_quarantine: int | Non
     else:
         print_summary(summary)
         click.echo("Nothing to do: all of it is in place, and proven. cowrie-assets verify proves it afresh.")
+    if summary.overall.verdict is Verdict.FAIL:
+        raise summary.difference("See cowrie-assets verify and the report.")
     _check_budget(summary, max_quarantine)
 
 

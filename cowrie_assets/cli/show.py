@@ -15,14 +15,14 @@ from typing import Any
 
 import click
 
-from ..errors import DifferenceError, TargetError
+from ..errors import TargetError
 from ..loading import ledger as target_ledger
 from ..loading.connection import migration_running
 from ..pipeline import Pipeline
 from ..reporting.migration import write_report
 from ..reporting.quarantine import SetAside, quarantined_rows
 from ..reporting.text import inert
-from ..validation.verdicts import WORDS, Extent
+from ..validation.verdicts import WORDS, Extent, Verdict
 from .options import (
     database_options,
     extent_of,
@@ -115,8 +115,9 @@ def verify(
         for table, rows in others.items():
             click.echo(f"{inert(table)}: {rows:,} rows in the target that this migration did not load: not compared.")
         click.echo(f"Compared: {WORDS[extent.proof]} ({sum(r.cells for r in results):,} cells).")
-    if any(f[2] == "FAIL" for f in faults):
-        raise DifferenceError("Source and target differ.", hint="Materialise the partitions named above again.")
+    failed = any(f[2] == "FAIL" for f in faults)
+    if failed or summary.overall.verdict is Verdict.FAIL:
+        raise summary.difference("See what is named above, and the report.", differs=failed)
 
 
 @click.command()

@@ -5,12 +5,16 @@ Belongs here: its columns, and the ledger as JSON. Not here: reading the ledger 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import DifferenceError
+from ..loading.ledger import pinned
 from ..reporting.ledger import Overall, TableSum, overall, table_sums
+from ..reporting.text import inert
 from .output import print_table
 
 if TYPE_CHECKING:
@@ -21,10 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """The ledger's sums by table, and the verdict over all."""
+    """The ledger's sums by table, the verdict over all, and what of the source cannot be read."""
 
     tables: list[TableSum]
     overall: Overall
+    damage: tuple[str, ...] = ()
 
     @property
     def set_aside(self) -> int:
@@ -36,16 +41,30 @@ class Summary:
         """Rows in place: loaded or set aside."""
         return sum(t.loaded + t.set_aside for t in self.tables)
 
+    def difference(self, hint: str, checks: Sequence[str] = (), *, differs: bool = False) -> DifferenceError:
+        """The error of exit code 1: what differs, and where the source's rows are beyond reading."""
+        differs = differs or not self.damage or any(t.failed for t in self.tables)
+        what = ["Source and target differ"] if differs else []
+        what += ["Not every row of the source can be read"] if self.damage else []
+        named = f" ({', '.join(checks)})" if checks else ""
+        return DifferenceError(f"{'. '.join(what)}{named}.", hint=hint)
+
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
         tables = [asdict(t) | {"verdict": t.verdict.value} for t in self.tables]
-        return {"verdict": self.overall.verdict.value, "reason": self.overall.reason, "tables": tables}
+        return {
+            "verdict": self.overall.verdict.value,
+            "reason": self.overall.reason,
+            "unreadable": list(self.damage),
+            "tables": tables,
+        }
 
 
 def read_summary(connection: Connection) -> Summary:
     """Read it from the target's ledger."""
-    sums = table_sums(connection)
-    return Summary(sums, overall(sums))
+    sums, plan = table_sums(connection), pinned(connection)
+    damage = plan.damage if plan else ()
+    return Summary(sums, overall(sums, damage=damage), damage)
 
 
 def print_summary(summary: Summary) -> None:
@@ -57,4 +76,5 @@ def print_summary(summary: Summary) -> None:
             for t in summary.tables
         ],
     )
-    click.echo(f"\n{summary.overall.verdict.value}: {summary.overall.reason}")
+    click.echo("")
+    click.echo(inert(f"{summary.overall.verdict.value}: {summary.overall.reason}"))

@@ -111,6 +111,7 @@ def _postgres(
 def _validation(
     pipeline: Pipeline, table: str, keys: list[str], config: StageConfig, run_id: str
 ) -> Iterator[tuple[str, Outcome]]:
+    damage = list(pipeline.plan.damage_of(table))
     for proof in pipeline.validate(table, keys, Extent.parse(config.proof), force=config.force):
         metadata = {
             "source": proof.source,
@@ -123,9 +124,10 @@ def _validation(
         }
         where = f"{table} {proof.partition}: {proof.verdict.value}, "
         faults = {
-            ROW_EQUATION: [where + fault for fault in proof.faults],
+            ROW_EQUATION: damage + [where + fault for fault in proof.faults],
             EVERY_CELL: [where + str(difference) for difference in proof.differences],
         }
+        damage = []  # said once
         yield proof.partition, Outcome(metadata, faults, () if proof.proof is Proof.FULL else (EVERY_CELL,))
 
 

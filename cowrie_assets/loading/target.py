@@ -13,7 +13,8 @@ from ..errors import PlanError, TargetError
 from ..planning.plan import Plan
 from . import ledger
 from .connection import driver, translate
-from .ddl import MAX_NAME, create_table, kept_name, quoted
+from .ddl import create_table, kept_name, quoted
+from .names import RENAME, check_names
 
 if TYPE_CHECKING:
     import psycopg
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 MIN_SERVER = 140_000
 """PostgreSQL 14: the first with multiranges."""
-
-SYSTEM_COLUMNS = ("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid")
-"""Columns that every table of PostgreSQL has."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,8 @@ def prepare_target(connection: Connection, plan: Plan, *, append: bool) -> Prepa
             known = ledger.pinned(connection)
             check_pinned(known, plan)
             tables = target_tables(plan)
-            _check_names(tables)
+            check_names(tables)
+            _check_catalog(connection, tables)
             existing = tuple(n for n in tables if _one(connection, "SELECT to_regclass(%s)", quoted(n)) is not None)
             for name in existing:
                 _check_shape(connection, tables[name])
@@ -143,19 +142,14 @@ def prepare_target(connection: Connection, plan: Plan, *, append: bool) -> Prepa
     return Prepared(label, created, existing)
 
 
-def _check_names(tables: dict[str, Table]) -> None:
-    """Raise TargetError for a name that PostgreSQL refuses, or that is another's once it is cut."""
-    columns = {f"of a column of table {name!r}": [c.name for c in table.columns] for name, table in tables.items()}
-    for place, names in {"of a table": list(tables), **columns}.items():
-        taken = {""} if place == "of a table" else {"", *SYSTEM_COLUMNS}
-        for name in names:
-            if kept_name(name) in taken:
-                raise TargetError(
-                    f"PostgreSQL cannot take the name {name!r} {place}: it is empty, a system column's, or in its first"
-                    f" {MAX_NAME} bytes another's.",
-                    hint="Rename it in a copy of the source.",
-                )
-            taken.add(kept_name(name))
+def _check_catalog(connection: Connection, tables: dict[str, Table]) -> None:
+    """Raise TargetError for a table that PostgreSQL's own of that name would hide."""
+    rows = connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relname = ANY(%s)",
+        (list(tables),),
+    ).fetchall()
+    if rows:
+        raise TargetError(f"Table {rows[0][0]} has the name of one of PostgreSQL's own.", hint=RENAME)
 
 
 def _check_shape(connection: Connection, table: Table) -> None:

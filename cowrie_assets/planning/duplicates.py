@@ -67,7 +67,12 @@ class KeyWatch:
             self._changed.append((batch.rowids[row].as_py(), {n: batch.cells(n).value(row) for n in self.columns}))
 
     def losers(
-        self, connection: sqlite3.Connection, high: int | None, types: Mapping[str, Type]
+        self,
+        connection: sqlite3.Connection,
+        high: int | None,
+        types: Mapping[str, Type],
+        *,
+        trusted: bool = True,
     ) -> dict[int, tuple[int, str]]:
         """Rowid -> (winning rowid, columns): an unrepaired key wins over a repaired one, then the lowest rowid.
 
@@ -75,13 +80,14 @@ class KeyWatch:
             connection: the source.
             high: highest rowid that is migrated.
             types: what each column that the catalog does not know became.
+            trusted: whether the source's unique constraints hold (in a damaged file they may not).
         """
         self.target = target_table(self.source, dict(types))
         self._add_numbers(connection, high)
         lost: dict[int, tuple[int, str]] = {}
         for columns in self.sets:
             stored = tuple(c for c in columns if c in self.source.stored)
-            if not self._enforced(stored):
+            if not trusted or not self._enforced(stored):
                 self._group(connection, stored, high, lost)
             self._collide(connection, stored, high, lost)
         return lost

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from ..catalog import TABLES
 from ..errors import PlanError
 from ..source.cells import Cells, original_bytes
+from ..source.reader import Range
+from ..source.salvage import is_damage
 from ..source.schema import SourceSchema, SourceTable, quoted
 
 SAMPLES = 32
@@ -31,15 +33,17 @@ def identity_columns(table: SourceTable) -> tuple[str, ...]:
     return chosen
 
 
-def take_samples(connection: sqlite3.Connection, table: SourceTable) -> dict[int, str]:
-    """Rowid -> hash of the identity cells, for rows spread over the table; empty for WITHOUT ROWID tables."""
-    if table.rowid is None:
+def take_samples(connection: sqlite3.Connection, table: SourceTable, bounds: Range | None) -> dict[int, str]:
+    """Rowid -> hash of the identity cells, for rows spread over the table; empty for WITHOUT ROWID tables.
+
+    Args:
+        connection: the source.
+        table: its declaration.
+        bounds: its lowest and highest rowid, None where it has no row.
+    """
+    if table.rowid is None or bounds is None:
         return {}
-    low, high = connection.execute(
-        f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)}"
-    ).fetchone()
-    if low is None:
-        return {}
+    low, high = bounds
     step = max(1, (high - low) // (SAMPLES - 1))
     wanted = [*range(low, high, step)][: SAMPLES - 1] + [high]
     samples = {}
@@ -52,11 +56,16 @@ def take_samples(connection: sqlite3.Connection, table: SourceTable) -> dict[int
 
 def _row(connection: sqlite3.Connection, table: SourceTable, rowid: int, compare: str) -> tuple[int, str] | None:
     columns = ", ".join(f"t.{name}" for name in (table.rowid, *map(quoted, identity_columns(table))))
-    row = connection.execute(
-        f"SELECT {columns} FROM {quoted(table.name)} AS t WHERE t.{table.rowid} {compare} ?"
-        f" ORDER BY t.{table.rowid}{' DESC' if compare == '<=' else ''} LIMIT 1",
-        (rowid,),
-    ).fetchone()
+    try:
+        row = connection.execute(
+            f"SELECT {columns} FROM {quoted(table.name)} AS t NOT INDEXED WHERE t.{table.rowid} {compare} ?"
+            f" ORDER BY t.{table.rowid}{' DESC' if compare == '<=' else ''} LIMIT 1",
+            (rowid,),
+        ).fetchone()
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        row = None  # what cannot be read is no sample
     if row is None:
         return None
     digest = hashlib.sha256()

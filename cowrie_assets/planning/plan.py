@@ -19,10 +19,14 @@ from ..policies import Treatment
 from ..settings import Grain, Settings
 from ..source.declared import Declared
 from ..source.reader import Range
+from ..source.salvage import Damage
 from ..source.schema import SourceColumn, SourceIndex, SourceTable
 from .shape import is_known, target_table
 from .windows import Windows
 
+UNREADABLE, DISORDER = "source.unreadable", "source.disorder"
+DAMAGE = (UNREADABLE, DISORDER)
+"""Findings of a damaged source: rowid ranges that cannot be read; rows that lie where SQLite does not look for them."""
 FORMAT = 2
 """Version of the plan's form; a plan of another version is made again."""
 
@@ -55,6 +59,8 @@ class TablePlan:
         slices: partition key -> where its rows lie; partitions without rows are absent.
         losers: rowid -> (winning rowid, unique columns): rows that go to quarantine as duplicates.
         treatment: how its cells are treated: the plan's, kept once in what it `asked`.
+        damaged: its pages are: every pass reads it as the plan did, what SQLite still gives.
+        unreadable: the rowid ranges that it does not give (WITHOUT ROWID: the position between the two ends read).
     """
 
     source: SourceTable
@@ -65,6 +71,13 @@ class TablePlan:
     losers: dict[int, tuple[int, str]] = field(default_factory=dict)
     foreign_keys: tuple[ForeignKey, ...] = ()
     treatment: Treatment = Treatment()
+    damaged: bool = False
+    unreadable: tuple[Range, ...] = ()
+
+    @property
+    def damage(self) -> Damage | None:
+        """What `read_table` needs to know to read exactly the planned rows; None where the table is whole."""
+        return Damage(self.unreadable) if self.damaged else None
 
     @property
     def dated(self) -> bool:
@@ -146,6 +159,15 @@ class Plan:
     def is_cowrie(self) -> bool:
         """Whether the source has any table of the processor."""
         return any(is_known(t.source) for t in self.tables.values())
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What of the source cannot be read, in words; empty where all can. The migration is then not proven."""
+        return tuple(text for table in self.tables for text in self.damage_of(table))
+
+    def damage_of(self, table: str) -> tuple[str, ...]:
+        """The same of one table."""
+        return tuple(f"{table}: {f.detail}" for f in self.findings if f.table == table and f.code in DAMAGE)
 
     def partitions(self, table: str) -> tuple[str, ...]:
         """Every partition key of a table, the empty ones too."""
@@ -233,6 +255,7 @@ def _table_json(table: TablePlan) -> dict[str, Any]:
         "slices": {k: {"rows": s.rows, "ranges": [list(r) for r in s.ranges]} for k, s in table.slices.items()},
         "losers": {str(r): list(w) for r, w in table.losers.items()},
         "foreign_keys": [asdict(f) for f in table.foreign_keys],
+        **({"unreadable": [list(r) for r in table.unreadable]} if table.damaged else {}),
     }
 
 
@@ -255,4 +278,6 @@ def _table_from(content: dict[str, Any], treatment: Treatment) -> TablePlan:
             ForeignKey(tuple(f["columns"]), f["parent"], tuple(f["parent_columns"])) for f in content["foreign_keys"]
         ),
         treatment=treatment,
+        damaged="unreadable" in content,
+        unreadable=tuple((r[0], r[1]) for r in content.get("unreadable", ())),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,13 +16,16 @@ import numpy as np
 import pyarrow as pa
 
 from ..catalog import ALL, TABLES, UNDATED, Table, Type
+from ..errors import DamagedSourceError
 from ..policies import Treatment
 from ..settings import Settings
 from ..source.dating import date_rows, needed_columns
 from ..source.declared import read_declared
-from ..source.reader import Batch, Range, joined, read_table
+from ..source.reader import EVERYTHING, Batch, Range, joined, read_table
+from ..source.salvage import Damage, is_damage
 from ..source.schema import SourceTable, quoted, read_schema
 from ..source.sqlite import check_file, read_only, source_state
+from .damage import Shadow, check_found, findings_of
 from .duplicates import KeyWatch
 from .identity import take_samples
 from .plan import Finding, ForeignKey, Plan, Slice, TablePlan, asked
@@ -123,7 +126,11 @@ def make_plan(settings: Settings, progress: Progress | None = None) -> Plan:
         json_type = settings.treatment.json_type
         scanned = {name: _scan(connection, table, json_type, progress) for name, table in schema.tables.items()}
         declared = read_declared(connection, schema.tables)
-        samples = {name: s for name, table in schema.tables.items() if (s := take_samples(connection, table))}
+        samples = {
+            name: s
+            for name, table in schema.tables.items()
+            if (s := take_samples(connection, table, scanned[name].bounds))
+        }
     seen = {day for name, s in scanned.items() if s.dated for day in s.days.rows if day is not None}
     windows = choose_windows(seen, today=today, grain=settings.grain, start=settings.start, end=settings.end)
     return Plan(
@@ -151,11 +158,27 @@ class _Scanned:
     losers: dict[int, tuple[int, str]]
     foreign_keys: tuple[ForeignKey, ...]
     findings: list[Finding]
+    damage: Damage | None
+
+    @property
+    def bounds(self) -> Range | None:
+        """The lowest and the highest rowid; None where there is no row."""
+        spans = [span for spans in self.days.ranges.values() for span in spans]
+        return (min(s[0] for s in spans), max(s[1] for s in spans)) if spans else None
 
     def plan(self, windows: Windows, treatment: Treatment) -> TablePlan:
         slices = self.days.slices(windows if self.dated else None)
         return TablePlan(
-            self.table, self.rows, self.high_water, self.types, slices, self.losers, self.foreign_keys, treatment
+            self.table,
+            self.rows,
+            self.high_water,
+            self.types,
+            slices,
+            self.losers,
+            self.foreign_keys,
+            treatment,
+            self.damage is not None and self.damage.of_rows,
+            tuple(self.damage.unreadable) if self.damage else (),
         )
 
 
@@ -168,6 +191,24 @@ def _places(tables: Iterable[SourceTable]) -> dict[str, set[str]]:
 
 
 def _scan(connection: sqlite3.Connection, table: SourceTable, json_type: Type, progress: Progress | None) -> _Scanned:
+    try:
+        return _scan_table(connection, table, json_type, progress, None)
+    except DamagedSourceError:
+        return _scan_table(connection, table, json_type, progress, Damage())
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        # An index is damaged; the table was read to its end, as far as a scan can tell.
+        return _scan_table(connection, table, json_type, progress, Damage(disorder=False))
+
+
+def _scan_table(
+    connection: sqlite3.Connection,
+    table: SourceTable,
+    json_type: Type,
+    progress: Progress | None,
+    damage: Damage | None,
+) -> _Scanned:
     known = TABLES[table.name] if is_known(table) else None
     dated_by = known.dated_by if known else ()
     unknown = [c for c in table.columns if not c.generated and (known is None or not _has(known, c.name))]
@@ -178,16 +219,24 @@ def _scan(connection: sqlite3.Connection, table: SourceTable, json_type: Type, p
     fitting = [_Fit(table.name, c.name, c.declared, kinds[c.name]) for c in unknown]
     wanted = {*needed_columns(dated_by), *watch.columns, *(c.name for c in unknown)}
     columns = [n for n in table.stored if n in wanted]
-    low, high = _bounds(connection, table)
-    days, rows = _Days(), 0
-    for batch in _read(connection, table, columns, high):
+    expected = _expected(connection, table)
+    shadow = Shadow(table, watch.columns) if damage else None
+    days, rows, high = _Days(), 0, None
+    # Every cell is loaded, so that the plan knows of each row that cannot be read whole.
+    for batch in read_table(connection, table, [EVERYTHING], columns, damage=damage, whole=True):
         rows += len(batch)
+        high = int(batch.rowids[len(batch) - 1].as_py())
         days.add(batch.rowids, date_rows(batch, dated_by))
         watch.add(batch)
         for fit in fitting:
             fit.add(batch)
+        if shadow:
+            shadow.add(batch)
         if progress:
-            progress(table.name, len(batch), None if high is None or low is None else high - low + 1)
+            progress(table.name, len(batch), expected)
+    if damage is None:
+        starts = [low for spans in days.ranges.values() for low, _ in spans]
+        check_found(connection, table, rows, high, starts)
     results = {f.column: f.result() for f in fitting}
     types = {name: kind for name, (kind, _) in results.items()}
     return _Scanned(
@@ -195,11 +244,12 @@ def _scan(connection: sqlite3.Connection, table: SourceTable, json_type: Type, p
         dated=bool(dated_by),
         days=days,
         rows=rows,
-        high_water=high,
+        high_water=None if table.rowid is None else high,
         types=types,
-        losers=watch.losers(connection, high, types),
+        losers=watch.losers(shadow.connection if shadow else connection, high, types, trusted=damage is None),
         foreign_keys=_foreign_keys(connection, table),
-        findings=[f for _, f in results.values() if f] + _computed(table, known, rows),
+        findings=[f for _, f in results.values() if f] + _computed(table, known, rows) + findings_of(table, damage),
+        damage=damage,
     )
 
 
@@ -215,18 +265,18 @@ def _has(table: object, column: str) -> bool:
     return any(c.name == column for c in table.columns)  # type: ignore[attr-defined]
 
 
-def _read(connection: sqlite3.Connection, table: SourceTable, columns: list[str], high: int | None) -> Iterator[Batch]:
-    if table.rowid is not None and high is None:
-        return iter(())
-    return read_table(connection, table, [(-(2**63), high if high is not None else 2**63 - 1)], columns)
-
-
-def _bounds(connection: sqlite3.Connection, table: SourceTable) -> tuple[int | None, int | None]:
+def _expected(connection: sqlite3.Connection, table: SourceTable) -> int | None:
+    """Rows to expect at most, for a progress bar; None where nobody knows."""
     if table.rowid is None:
-        return None, None
-    sql = f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)}"
-    low, high = connection.execute(sql).fetchone()
-    return low, high
+        return None
+    sql = f"SELECT min({table.rowid}), max({table.rowid}) FROM {quoted(table.name)} NOT INDEXED"
+    try:
+        low, high = connection.execute(sql).fetchone()
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return None
+    return None if low is None else int(high - low + 1)
 
 
 def _foreign_keys(connection: sqlite3.Connection, table: SourceTable) -> tuple[ForeignKey, ...]:

@@ -186,8 +186,14 @@ def derivations(connection: Connection) -> list[Derivation]:
     return [Derivation(*row) for row in rows]
 
 
-def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = ()) -> Overall:
-    """FAIL if any partition or total fails, NOT CHECKED if any was not loaded or verified, else PASS; and why."""
+def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = (), damage: Sequence[str] = ()) -> Overall:
+    """FAIL if any partition or total fails, NOT CHECKED if any was not loaded or verified, else PASS; and why.
+
+    Args:
+        sums: of every table.
+        totals: of every table, where they were asked for.
+        damage: what of the source cannot be read (`Plan.damage`): rows that nobody can prove.
+    """
     partitions, failed = sum(s.partitions for s in sums), sum(s.failed for s in sums)
     waiting = partitions - sum(s.loaded_partitions for s in sums)
     unverified = partitions - sum(s.verified for s in sums) - waiting
@@ -195,6 +201,7 @@ def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = ()) -> Over
     faults = [f"{failed:,} of {partitions:,} partitions differ"] if failed else []
     if wrong:
         faults.append(f"the partitions of {len(wrong)} of {len(totals)} tables do not add up to the table")
+    faults += damage
     if faults:
         return Overall(Verdict.FAIL, "; ".join(faults))
     gaps = [f"{waiting:,} of {partitions:,} partitions are not loaded"] if waiting else []

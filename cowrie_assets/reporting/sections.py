@@ -66,7 +66,7 @@ class Facts:
     @property
     def overall(self) -> Overall:
         """The whole migration's verdict."""
-        return ledger.overall(self.sums, self.totals)
+        return ledger.overall(self.sums, self.totals, self.plan.damage)
 
 
 def document(facts: Facts) -> Iterator[Block]:
@@ -274,7 +274,14 @@ def _next(facts: Facts) -> Iterator[tuple[Inline, ...]]:
     verdict = facts.overall.verdict
     if verdict is Verdict.FAIL:
         failed = dict.fromkeys(p.table for p in facts.open if p.verdict is Verdict.FAIL)
-        yield "Load what differs again: ", Code(_reload(list(failed))), ", then look at the report it writes."
+        if failed or not facts.plan.damage:
+            yield "Load what differs again: ", Code(_reload(list(failed))), ", then look at the report it writes."
+        if facts.plan.damage:
+            yield (
+                "Look for the rows that the source cannot give in a backup of it, or in what ",
+                Code("sqlite3 SOURCE .recover"),
+                " finds; all others are migrated.",
+            )
     if any(not p.loaded for p in facts.open):
         yield "Load the partitions that are missing: ", migrate, "; what is in place is skipped."
     elif any(p.verdict is Verdict.NOT_CHECKED for p in facts.open):

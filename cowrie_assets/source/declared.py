@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .salvage import is_damage
 from .schema import text_of
 
 PRAGMAS = ("encoding", "page_size", "auto_vacuum", "user_version", "application_id", "journal_mode")
@@ -83,5 +84,11 @@ def read_declared(connection: sqlite3.Connection, tables: Iterable[str]) -> Decl
 def _sequences(connection: sqlite3.Connection, wanted: set[str]) -> dict[str, int]:
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").fetchone():
         return {}
-    rows = connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall()
-    return {text_of(name): seq for name, seq in rows if isinstance(seq, int) and text_of(name) in wanted}
+    names = {name.encode(): name for name in wanted}
+    try:
+        rows = connection.execute("SELECT CAST(name AS BLOB), seq FROM sqlite_sequence").fetchall()
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return {}  # as if no row had been deleted: the highest rowid is then the one there is
+    return {names[name]: seq for name, seq in rows if isinstance(seq, int) and name in names}

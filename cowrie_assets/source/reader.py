@@ -14,12 +14,16 @@ import numpy as np
 import pyarrow as pa
 
 from .cells import Cells, concat
+from .salvage import Damage, damaged, is_damage, read_both_ends, read_damaged
 from .schema import SourceTable, quoted
 
 BATCH_BYTES = 8 << 20
 """Size from which a batch is handed on. Python's row objects take about four times the bytes they hold."""
 BLOCK_ROWS = 256
 """Most rows that are Python objects at one time: blocks of 256 read a Cowrie table as fast as blocks of 5,000."""
+
+MOST_ARGUMENTS = 90
+"""Arguments of one function call: SQLite's limit was 127 once."""
 
 Range = tuple[int, int]
 
@@ -86,29 +90,84 @@ def read_table(
     table: SourceTable,
     ranges: Iterable[Range] = (EVERYTHING,),
     columns: Sequence[str] | None = None,
+    *,
+    damage: Damage | None = None,
+    whole: bool = False,
 ) -> Iterator[Batch]:
-    """Stream the stored cells of the rows whose rowid lies in the (ascending, disjoint) inclusive ranges."""
+    """Stream the stored cells of the rows whose rowid lies in the (ascending, disjoint) inclusive ranges.
+
+    Args:
+        connection: the source.
+        table: its declaration.
+        ranges: for a WITHOUT ROWID table, of positions in key order.
+        columns: the cells wanted; None for all.
+        damage: of a table that is known to be damaged: what can be read is read, the rest noted there.
+        whole: load every cell of a row, though only `columns` are returned, so that one that cannot be read shows.
+
+    Raises:
+        DamagedSourceError: where damage shows that `damage` does not know.
+    """
     names = table.stored if columns is None else tuple(columns)
     # A name with the table before it is never taken for a text literal where the column was dropped since the plan.
     chosen = "".join(f", t.{quoted(n)}" for n in names)
+    if whole or damage:
+        chosen += _touched([n for n in table.stored if n not in names])
+    if damage:
+        if table.rowid is not None:
+            yield from _stream(read_damaged(connection, table, list(ranges), chosen, damage), names)
+        else:
+            yield from _within(_stream(read_both_ends(connection, table, chosen, damage), names), list(ranges))
+        return
     if table.rowid is None:
         # In the order of the table's own b-tree, whichever columns are chosen: an index over them could give another.
         sql = f"SELECT 0{chosen} FROM {quoted(table.name)} AS t NOT INDEXED"
-        yield from _numbered(_stream(connection.execute(sql), names), list(ranges))
+        yield from _numbered(_sound(connection, sql, (), table, names), list(ranges))
         return
     rowid = f"t.{table.rowid}"
-    sql = f"SELECT {rowid}{chosen} FROM {quoted(table.name)} AS t WHERE {rowid} BETWEEN ? AND ? ORDER BY {rowid}"
+    sql = (
+        f"SELECT {rowid}{chosen} FROM {quoted(table.name)} AS t NOT INDEXED"
+        f" WHERE {rowid} BETWEEN ? AND ? ORDER BY {rowid}"
+    )
     for low, high in ranges:
-        yield from _stream(connection.execute(sql, (low, high)), names)
+        after = low - 1
+        for batch in _sound(connection, sql, (low, high), table, names):
+            ids = batch.rowids.to_numpy()
+            # In a damaged table a wrong rowid ends a range early, without an error, or comes twice.
+            if int(ids[0]) <= after or (ids[1:] <= ids[:-1]).any():
+                raise damaged(table.name, f"rowids near {after} are out of order")
+            after = int(ids[-1])
+            yield batch
 
 
-def _stream(cursor: sqlite3.Cursor, names: Sequence[str]) -> Iterator[Batch]:
+def _touched(columns: list[str]) -> str:
+    """Expressions that load these columns' cells, to their last byte, and return next to nothing."""
+    groups = [columns[at : at + MOST_ARGUMENTS] for at in range(0, len(columns), MOST_ARGUMENTS)]
+    return "".join(f", max(0, {', '.join(f't.{quoted(n)}' for n in group)}) IS NULL" for group in groups)
+
+
+def _sound(
+    connection: sqlite3.Connection, sql: str, parameters: tuple[int, ...], table: SourceTable, names: Sequence[str]
+) -> Iterator[Batch]:
+    """The batches of a table that is no damaged one; DamagedSourceError where it proves to be."""
+    last: object = "the first"
+    try:
+        for batch in _stream(connection.execute(sql, parameters), names):
+            last = batch.rowids[len(batch) - 1]
+            yield batch
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        raise damaged(table.name, f"{error}, behind rowid {last}") from error
+
+
+def _stream(cursor: Iterable[tuple[object, ...]], names: Sequence[str]) -> Iterator[Batch]:
     parts: list[Batch] = []
     size = 0
     for rows in _blocks(cursor):
         rowids, *columns = zip(*rows, strict=True)
         rows.clear()
-        part = Batch(pa.array(rowids, pa.int64()), {n: Cells.encode(c) for n, c in zip(names, columns, strict=True)})
+        # What stands behind the columns was only loaded.
+        part = Batch(pa.array(rowids, pa.int64()), {n: Cells.encode(c) for n, c in zip(names, columns, strict=False)})
         del rowids, columns
         if parts and part.nbytes >= BATCH_BYTES:
             yield join(parts)  # what is large travels alone: joining would copy it
@@ -123,7 +182,7 @@ def _stream(cursor: sqlite3.Cursor, names: Sequence[str]) -> Iterator[Batch]:
         yield join(parts)
 
 
-def _blocks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[object, ...]]]:
+def _blocks(cursor: Iterable[tuple[object, ...]]) -> Iterator[list[tuple[object, ...]]]:
     """Rows in blocks that hold BLOCK_ROWS rows, or end with the row that passed BATCH_BYTES."""
     rows: list[tuple[object, ...]] = []
     size = 0
@@ -149,9 +208,14 @@ def join(parts: Sequence[Batch]) -> Batch:
 def _numbered(batches: Iterator[Batch], ranges: list[Range]) -> Iterator[Batch]:
     position = 0
     for batch in batches:
-        numbers = np.arange(position + 1, position + 1 + len(batch))
+        numbers = pa.array(np.arange(position + 1, position + 1 + len(batch)))
         position += len(batch)
-        wanted = np.logical_or.reduce([(numbers >= low) & (numbers <= high) for low, high in ranges])
-        kept = Batch(pa.array(numbers), batch.columns)
+        yield from _within(iter([Batch(numbers, batch.columns)]), ranges)
+
+
+def _within(batches: Iterator[Batch], ranges: list[Range]) -> Iterator[Batch]:
+    for batch in batches:
+        ids = batch.rowids.to_numpy()
+        wanted = np.logical_or.reduce([(ids >= low) & (ids <= high) for low, high in ranges])
         if wanted.any():
-            yield kept if wanted.all() else kept.take(pa.array(np.flatnonzero(wanted)))
+            yield batch if wanted.all() else batch.take(pa.array(np.flatnonzero(wanted)))

@@ -20,6 +20,7 @@ from ..errors import SourceError
 HEADER = b"SQLite format 3\x00"
 BUSY_SECONDS = 5.0
 """How long a locked file is waited for before the error."""
+_KINDS = (b"table", b"index", b"view", b"trigger")
 _BACKUP = "a copy with `sqlite3 SOURCE '.backup COPY'`"
 
 
@@ -138,13 +139,31 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(read_only_uri(path), uri=True, isolation_level=None, timeout=BUSY_SECONDS)
         connection.text_factory = bytearray
         connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        _open_schema(connection)
         yield connection
     except sqlite3.DatabaseError as error:
         raise _translate(path, error) from error
     finally:
         if connection is not None:
             connection.close()
+
+
+def _open_schema(connection: sqlite3.Connection) -> None:
+    """Have SQLite read its schema, also where the file ends before the root page of a table or index.
+
+    SQLite refuses every table then. Its own way round is `writable_schema`, which nothing can be written through here;
+    it would pass over a table whose declaration is damaged, too, and so it is taken only where all of them are there.
+    """
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError:
+        connection.execute("PRAGMA writable_schema = ON")
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        entries = connection.execute("SELECT CAST(type AS BLOB), name, rootpage FROM sqlite_master").fetchall()
+        there = {bytes(name) for schema, name, *_ in connection.execute("PRAGMA table_list") if schema == b"main"}
+        sound = all(kind in _KINDS and (kind != b"table" or bytes(name) in there) for kind, name, _ in entries)
+        if not sound or not any(isinstance(root, int) and root > pages for _, _, root in entries):
+            raise
 
 
 def _translate(path: Path, error: sqlite3.DatabaseError) -> SourceError:
@@ -155,7 +174,7 @@ def _translate(path: Path, error: sqlite3.DatabaseError) -> SourceError:
         hint = f"Stop the writer, or make and read {_BACKUP}."
     elif "not a database" in text:
         what, hint = "is not a SQLite database, or is encrypted", "Decrypt it first."
-    elif "image is malformed" in text:
+    elif "malformed" in text:
         missing = _missing_bytes(path)
         what = f"is truncated: {missing}" if missing else f"is damaged: {text}"
         hint = f"Make {_BACKUP}." if missing else "Run `sqlite3 SOURCE '.recover'` into a new file."

@@ -27,6 +27,7 @@ from ..planning.scan import Progress
 from ..planning.windows import Windows
 from ..source.dating import date_rows
 from ..source.reader import Batch, Range, join, joined, read_table
+from ..source.salvage import damaged
 from ..source.sqlite import SourceState, read_only, source_state
 from .digest import PartitionDigest
 from .files import COMPRESSION, Manifest, Piece, manifest_path, read_manifest, read_partition, to_table
@@ -163,16 +164,29 @@ class _Pass:
                 if after is None or high > after
             ]
             for chunk in _chunks(
-                read_table(connection, self.planned.source, ranges), self._keep, progress, self.table, expected
+                read_table(connection, self.planned.source, ranges, damage=self.planned.damage),
+                self._keep,
+                progress,
+                self.table,
+                expected,
             ):
                 number += 1
                 after = self._write(chunk, number, after)
+        if unchanged:
+            self._check_rows()
         return {
             key: Manifest(
                 self.table, key, self.inputs[key], sum(p.rows for p in pieces), self.digests[key].hex(), tuple(pieces)
             )
             for key, pieces in self.pieces.items()
         }
+
+    def _check_rows(self) -> None:
+        """Raise DamagedSourceError where a range of an unchanged source did not give the rows the plan counted."""
+        for key, pieces in self.pieces.items():
+            rows, planned = sum(p.rows for p in pieces), self.planned.slice(key).rows
+            if rows != planned:
+                raise damaged(self.table, f"partition {key} has {rows:,} rows where the plan counted {planned:,}")
 
     def _keep(self, batch: Batch) -> Chunk:
         places = place_rows(batch, self.planned, self.plan.windows)

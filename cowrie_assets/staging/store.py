@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,15 +22,17 @@ import pyarrow.fs as pafs
 from ..db.url import mask
 from ..errors import StagingError
 
+_DEVICE = re.compile("con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
 MAX_PART = 150
 """Longest component that is kept as it is: file systems take 255 bytes, and suffixes follow."""
 
 
 def part(name: str) -> str:
     """A table or partition name as one path component that cannot leave its folder; no two names share one."""
-    safe = quote(name, safe="")
-    if safe.startswith("."):
-        safe = safe.replace(".", "%2E")
+    # Windows drops a dot at the end, and takes no device's name, whatever follows its first dot.
+    safe = quote(name, safe="").replace(".", "%2E")
+    if _DEVICE.fullmatch(name.partition(".")[0].rstrip()):
+        safe = f"%{ord(safe[0]):02X}{safe[1:]}"
     if len(safe) > MAX_PART:
         return f"{safe[: MAX_PART - 64]}%{hashlib.sha256(name.encode()).hexdigest()}"
     return safe or "%"

@@ -50,7 +50,7 @@ def count_source(
         columns = [n for n in planned.source.stored if n in wanted]
         ranges = joined(r for k in keys for r in planned.slice(k).ranges) if unchanged else [(-(2**63), mark)]
         names = np.array([UNDATED, *plan.windows.keys])
-        for batch in read_table(connection, planned.source, ranges, columns):
+        for batch in read_table(connection, planned.source, ranges, columns, damage=planned.damage):
             places = plan.windows.place(date_rows(batch, planned.dated_by)) + 1
             seen = 0
             for place, count in zip(*np.unique(places, return_counts=True), strict=True):
@@ -64,7 +64,10 @@ def count_source(
 
 def count_all(connection: Any, planned: TablePlan, mark: int) -> int:
     """Rows of a table in the source, up to a rowid."""
-    sql = f"SELECT count(*) FROM {quoted(planned.source.name)}"
+    if planned.damaged:
+        everything = [(-(2**63), 2**63 - 1 if planned.source.rowid is None else mark)]
+        return sum(map(len, read_table(connection, planned.source, everything, (), damage=planned.damage)))
+    sql = f"SELECT count(*) FROM {quoted(planned.source.name)} NOT INDEXED"
     if planned.source.rowid is None:
         return int(connection.execute(sql).fetchone()[0])
     return int(connection.execute(f"{sql} WHERE {planned.source.rowid} <= ?", (mark,)).fetchone()[0])

@@ -109,7 +109,7 @@ class TableProof:
         """The partitions' rows within ranges, and the place of each row's partition in `names`."""
         planned = self.planned
         wanted = np.isin(self.names, list(self.results))
-        for batch in read_table(sqlite, planned.source, ranges):
+        for batch in read_table(sqlite, planned.source, ranges, damage=planned.damage):
             places: np.ndarray = np.zeros(len(batch), np.int32)
             if planned.dated:
                 places = self.plan.windows.place(date_rows(batch, planned.dated_by)) + 1
