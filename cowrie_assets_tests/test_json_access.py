@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from cowrie_assets.cleaning.json_text import jsonb_text
 from cowrie_assets.db import json_access as ask
 from cowrie_assets.db.engine import memory_engine, open_database
+from cowrie_assets.db.json_value import document_text
 from cowrie_assets.db.types import Json
 
 from .db_backends import BACKENDS
@@ -314,6 +315,7 @@ DAMAGED = [
     ('{"k": 1, "k": 2}', "2"),
     ('{"k": -0}', "0"),
     ('{"k": 1e-16384}', "1e-16384"),
+    ('{"k": [1e-16384]}', '["1e-16384"]'),
     ('{"k": 1}} [root/123]', "1"),
     ("no json", None),
     ("", None),
@@ -338,4 +340,12 @@ def test_a_damaged_cell_answers_as_it_would_once_migrated(cell: Any, wanted: str
         row = connection.execute(sa.select(*everything, ask.equals(DOC, 1, "k"), ask.like(DOC, "a%", "k"))).one()
         assert row[0] == wanted
         assert row[2] == row[3] == (wanted is not None)
+        # What the migration stores for the cell, asked by its own kernel.
+        found = None if cell is None else document_text(cell)
+        value = connection.execute(sa.select(DOC)).scalar_one()
+        if found is not None and "[" * 1000 not in found:
+            assert value == json.loads(found)
+            part = json.loads(found).get("k") if isinstance(value, dict) else None
+            kinds = {type(None): None, bool: "boolean", str: "string", int: "number", float: "number", list: "array"}
+            assert row[1] == kinds[type(part)]
     engine.dispose()

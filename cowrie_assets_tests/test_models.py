@@ -242,6 +242,7 @@ def test_a_damaged_sqlite_file_is_read_as_the_migration_reads_it(tmp_path: Path)
             None,
             None,
         ]
+        assert [e.risk_score for e in events] == [None, 1, 1, 1, 1, 1]
         assert [e.quarantined for e in events] == [None, None, True, False, True, True]
         assert isinstance(events[0].payload, MalformedJson)
         assert [e.payload for e in events[1:4]] == [{"session": "\\xff"}, {"session": "NaN"}, 123]

@@ -10,12 +10,14 @@ as the same query does on the migrated target.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import orjson
 
 from ..cleaning.json_document import Document, clean_document
+from ..cleaning.json_exact import PLAIN_LENGTH
 from ..cleaning.json_scan import CLOSE, KEY, NUMBER, OPEN, tokens, unescape
 from ..cleaning.json_text import jsonb_text
 
@@ -23,6 +25,9 @@ Cell: TypeAlias = bytes | str | int | float | None
 """What a JSON column gives: text as bytes or str, numbers where affinity made some, None for SQL NULL."""
 Step: TypeAlias = str | int
 """A step of a path: a member's name, or an element's position from 0 (negative: from the end)."""
+
+# No shorter number leaves jsonb's range unless its exponent has four digits (`cleaning/json_exact.py`).
+_ODD_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?[0-9]{4}")
 
 _MISSING: Final = object()
 _UNREAD: Final = object()
@@ -82,7 +87,8 @@ def _malformed(cell: Cell) -> MalformedJson:
 def _at(cell: Cell, path: Sequence[Step]) -> Any:
     """What the path leads to, _MISSING, or _UNREAD where orjson does not give what `jsonb` has.
 
-    It does but for the digits of a float and of an integer beyond 64 bits, which it makes a float.
+    It does but for the digits of a float and of an integer beyond 64 bits, which it makes a float; and a float that may
+    be beyond jsonb's range is a string there.
     """
     if not isinstance(cell, (bytes, str)):
         return _UNREAD
@@ -90,7 +96,8 @@ def _at(cell: Cell, path: Sequence[Step]) -> Any:
         value = orjson.loads(cell)
     except orjson.JSONDecodeError:
         return _UNREAD
-    if b"\\u0000" in cell if isinstance(cell, bytes) else "\\u0000" in cell:
+    raw = cell if isinstance(cell, bytes) else cell.encode()
+    if b"\\u0000" in raw:
         return _UNREAD
     for step in path:
         if isinstance(step, str):
@@ -98,6 +105,8 @@ def _at(cell: Cell, path: Sequence[Step]) -> Any:
         else:
             fits = isinstance(value, list) and -len(value) <= step < len(value)
             value = value[step] if fits else _MISSING
+    if isinstance(value, (float, dict, list)) and (len(raw) > PLAIN_LENGTH or _ODD_EXPONENT.search(raw)):
+        return _UNREAD
     return value
 
 

@@ -11,16 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..catalog import TABLES, Column, Table, Type
-from .types import Flag, Json, Moment
+from .types import Flag, Json, Moment, Whole
 
 METADATA = sa.MetaData()
 
-# SQLite numbers rows by itself only where the key's declared type is INTEGER (sqlite.org/lang_createtable.html#rowid).
-_WHOLE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-
 _TYPES: dict[Type, Callable[[], Any]] = {
     Type.TEXT: sa.Text,
-    Type.BIGINT: lambda: _WHOLE,
+    Type.BIGINT: Whole,
     Type.DOUBLE: sa.Double,
     Type.BOOLEAN: Flag,
     Type.TIMESTAMPTZ: Moment,

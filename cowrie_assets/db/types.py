@@ -169,3 +169,19 @@ class Flag(TypeDecorator[bool]):
         """What the column holds to a boolean."""
         word = value.lower() if isinstance(value, str) else value
         return {0: False, 1: True, "false": False, "true": True}.get(word)
+
+
+class Whole(TypeDecorator[int]):
+    """`bigint`; on SQLite None for what is no integer, as the migration reads."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The backend's type."""
+        # SQLite numbers rows by itself only where the key's declared type is INTEGER (lang_createtable.html#rowid).
+        return dialect.type_descriptor(sa.Integer() if dialect.name == "sqlite" else sa.BigInteger())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+        """What the column holds to an integer."""
+        return None if dialect.name == "sqlite" and not isinstance(value, int) else value
