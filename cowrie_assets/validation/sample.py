@@ -49,9 +49,9 @@ def prove_sample(
     fraction: float,
     progress: Progress | None = None,
 ) -> list[PartitionProof]:
-    """Count every row, and compare the cells of the sample; tables without rowids or key are compared whole."""
+    """Count every row, and compare the cells of the sample; tables without rowids or key, or damaged, are compared whole."""
     planned = plan.tables[table]
-    if planned.source.rowid is None or not planned.target.key:
+    if planned.source.rowid is None or not planned.target.key or planned.damaged:
         return prove_cells(connection, plan, source, table, keys, progress)
     counted = {r.partition: r for r in prove_counts(connection, plan, source, table, keys, progress)}
     proof = TableProof(connection, plan, table, keys)
