@@ -21,7 +21,7 @@ from cowrie_assets.planning.plan import DISORDER, UNREADABLE, Plan, TablePlan
 from cowrie_assets.planning.scan import make_plan
 from cowrie_assets.reporting.migration import write_report
 from cowrie_assets.settings import Settings
-from cowrie_assets.source import salvage
+from cowrie_assets.source import search
 from cowrie_assets.source.reader import read_table
 from cowrie_assets.source.schema import read_schema
 from cowrie_assets.source.sqlite import read_only
@@ -337,14 +337,14 @@ def test_the_search_is_bounded_where_nothing_can_be_found(tmp_path: Path, monkey
     path = numbered(tmp_path / "s", 5_000)
     zero(path, 4096)
     asked = 0
-    read = salvage._Search._read
+    read = search.Search._read
 
-    def counted(search: salvage._Search, *arguments: object) -> object:
+    def counted(self: search.Search, *arguments: object) -> object:
         nonlocal asked
         asked += 1
-        return read(search, *arguments)  # type: ignore[arg-type]
+        return read(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(salvage._Search, "_read", counted)
+    monkeypatch.setattr(search.Search, "_read", counted)
     table = planned(path).tables["t"]
     assert (table.rows, table.unreadable) == (0, ((-(2**63), 2**63 - 1),))
-    assert asked < 2 * salvage.FEW_PROBES
+    assert asked < 2 * search.FEW_PROBES

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from ..source.damage import Damage, damaged
 from ..source.reader import EVERYTHING, Batch, Range
-from ..source.salvage import Damage, damaged
 from ..source.schema import SourceTable, quoted
 from .plan import DISORDER, UNREADABLE, Finding
 

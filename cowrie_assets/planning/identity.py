@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from ..catalog import TABLES
 from ..errors import PlanError
 from ..source.cells import Cells, original_bytes
+from ..source.damage import is_damage
 from ..source.reader import Range
-from ..source.salvage import is_damage
 from ..source.schema import SourceSchema, SourceTable, quoted
 
 SAMPLES = 32

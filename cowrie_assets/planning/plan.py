@@ -17,9 +17,9 @@ from ..catalog import ALL, TABLES, UNDATED, Table, Type
 from ..errors import PlanError
 from ..policies import Treatment
 from ..settings import Grain, Settings
+from ..source.damage import Damage
 from ..source.declared import Declared
 from ..source.reader import Range
-from ..source.salvage import Damage
 from ..source.schema import SourceColumn, SourceIndex, SourceTable
 from .shape import is_known, target_table
 from .windows import Windows

@@ -19,10 +19,10 @@ from ..catalog import ALL, TABLES, UNDATED, Table, Type
 from ..errors import DamagedSourceError
 from ..policies import Treatment
 from ..settings import Settings
+from ..source.damage import Damage, is_damage
 from ..source.dating import date_rows, needed_columns
 from ..source.declared import read_declared
 from ..source.reader import EVERYTHING, Batch, Range, joined, read_table
-from ..source.salvage import Damage, is_damage
 from ..source.schema import SourceTable, quoted, read_schema
 from ..source.sqlite import check_file, read_only, source_state
 from .damage import Shadow, check_found, findings_of

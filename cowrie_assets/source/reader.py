@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from .cells import Cells, concat
-from .salvage import Damage, damaged, is_damage, read_both_ends, read_damaged
+from .damage import Damage, damaged, is_damage
+from .salvage import read_both_ends, read_damaged
 from .schema import SourceTable, quoted
 
 BATCH_BYTES = 8 << 20

@@ -25,9 +25,9 @@ from ..errors import PlanError
 from ..planning.plan import Plan, TablePlan
 from ..planning.scan import Progress
 from ..planning.windows import Windows
+from ..source.damage import damaged
 from ..source.dating import date_rows
 from ..source.reader import Batch, Range, join, joined, read_table
-from ..source.salvage import damaged
 from ..source.sqlite import SourceState, read_only, source_state
 from .digest import PartitionDigest
 from .files import COMPRESSION, Manifest, Piece, manifest_path, read_manifest, read_partition, to_table
