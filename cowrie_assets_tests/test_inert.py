@@ -145,8 +145,16 @@ def test_nothing_that_a_command_shows_steers_anything(command: Command, pg_url: 
     for name in HOSTILE[:4]:
         assert command("quarantine", "--table", name, "--rule", name).code == 0
     assert command("migrate", "--tables", ",".join(name + "x" for name in HOSTILE)).code == 2
+    at = str(tmp_path / "s.sqlite")
+    assert command("export", "--to", "again.sqlite", "--compare-with", at).code == 0
     failing(pg_url, tmp_path)
-    for arguments in ("verify", "verify --json", "status", "report"):
+    for arguments in (
+        "verify",
+        "verify --json",
+        "status",
+        "report",
+        f"export --to again.sqlite --overwrite --compare-with {at}",
+    ):
         assert command(*arguments.split()).code in (0, 1), arguments
     command("migrate", "--force", "--tables", "nothing")
     command("reset", "--yes")

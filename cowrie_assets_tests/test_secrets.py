@@ -160,7 +160,13 @@ def test_no_file_and_no_table_holds_a_password(
         "report",
     ):
         assert shown_by(capfd, *command.split())[0] == 0, command
-    for command in ("quarantine", "quarantine --format csv", "quarantine --format jsonl", "psql -c SELECT"):
+    for command in (
+        "quarantine",
+        "quarantine --format csv",
+        "quarantine --format jsonl",
+        "psql -c SELECT",
+        "export --to again.sqlite",
+    ):
         assert shown_by(capfd, *command.split())[0] == 0, command
     defs = build_defs(load_settings(os.environ | {"COWRIE_POSTGRES_URL": UNREACHABLE[0]}))
     with dg.DagsterInstance.get() as instance:

@@ -185,11 +185,15 @@ class Snapshot(AbstractContextManager["Snapshot"]):
 
     def _mine(self, table: Table, everything: bool) -> str:
         """SQL: whether a row is one that this migration loaded."""
-        of_table = f"FROM cowrie_migration.partitions p, unnest(p.{{}}) k WHERE p.table_name = {literal(table.name)}"
+
+        def recorded(column: str) -> str:
+            name = literal(table.name)
+            return f"FROM cowrie_migration.partitions p, unnest(p.{column}) k WHERE p.table_name = {name}"
+
         if table.serial:
-            return f"coalesce(t.{quoted(table.serial)} <@ (SELECT range_agg(k) {of_table.format('key_ids')}), false)"
+            return f"coalesce(t.{quoted(table.serial)} <@ (SELECT range_agg(k) {recorded('key_ids')}), false)"
         if can_tell_rows(table):
-            return f"({key_sql(table)} IN (SELECT k {of_table.format('keys')}))"
+            return f"({key_sql(table)} IN (SELECT k {recorded('keys')}))"
         others = self.count(table) - self.expected(table.name).loaded
         if others > 0 and not everything:
             raise ExportError(
