@@ -49,7 +49,7 @@ def prove_sample(
     fraction: float,
     progress: Progress | None = None,
 ) -> list[PartitionProof]:
-    """Count every row, and compare the cells of the sample; tables without rowids or key, or damaged, are compared whole."""
+    """Count every row, and compare a sample's cells; a table without rowids or key, or damaged, is compared whole."""
     planned = plan.tables[table]
     if planned.source.rowid is None or not planned.target.key or planned.damaged:
         return prove_cells(connection, plan, source, table, keys, progress)
