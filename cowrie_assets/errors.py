@@ -5,6 +5,16 @@ Belongs here: exception types. Not here: how they are shown (`cli/`) or retried 
 
 from __future__ import annotations
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a full disk, or a used-up quota, is called by the system."""
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in its words; `the disk is full` where that is why."""
+    return "the disk is full" if error.errno in FULL else error.strerror or str(error)
+
 
 class CowrieError(Exception):
     """Base of all errors that are shown to a user in one line, without a traceback.
@@ -41,6 +51,19 @@ class PlanError(CowrieError):
 
 class TargetError(CowrieError):
     """The PostgreSQL target cannot be used: unreachable, too old, not UTF8, in use, foreign rows in it."""
+
+
+class UnavailableError(TargetError):
+    """The target does not answer now, or another migration holds it: worth another try.
+
+    Attributes:
+        answered: the server itself said that it takes no connection now.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, answered: bool = False) -> None:
+        """See CowrieError."""
+        super().__init__(message, hint=hint)
+        self.answered = answered
 
 
 class DatabaseError(CowrieError):

@@ -15,10 +15,12 @@ from .catalog import OTHER_TABLES, UNDATED
 from .cleaning.partition import CleanedManifest, clean_partition, inputs_of
 from .db.target import target_url
 from .errors import PlanError
-from .loading.connection import connect, migration_lock
+from .loading.connection import connect
+from .loading.failures import retried
 from .loading.finish import Finished, finish
 from .loading.ledger import is_finished, pinned
 from .loading.load import Loaded, load_partition
+from .loading.lock import locked_connection, migration_lock
 from .loading.target import Prepared, check_pinned, prepare_target
 from .planning.identity import compare_samples
 from .planning.plan import Plan, check_settings
@@ -64,7 +66,6 @@ class Pipeline:
         """Keep the settings; nothing is opened yet."""
         self.settings = settings
         self.progress = progress
-        self._work: Connection | None = None
 
     @cached_property
     def store(self) -> Store:
@@ -113,23 +114,14 @@ class Pipeline:
         """A new connection to the target."""
         return connect(self.target_url)
 
-    def _working_connection(self) -> Connection:
-        """The connection that partitions are loaded through: one for all of them, a new one where it broke."""
-        if self._work is None or self._work.closed or self._work.broken:
-            self._work = self.connect()
-        return self._work
-
-    def close(self) -> None:
-        """Close what is open; the embedded server's lease stays until the process ends."""
-        if self._work is not None:
-            self._work.close()
-            self._work = None
-
     @contextlib.contextmanager
     def locked(self, wait: float = LOCK_WAIT) -> Iterator[None]:
         """Hold the target for this migration."""
         with migration_lock(self.target_url, wait):
             yield
+
+    def _locked_connection(self) -> Connection:
+        return locked_connection(self.target_url)
 
     def tables_of(self, unit: str, keys: Sequence[str]) -> list[tuple[str, list[str]]]:
         """The (table, partition keys) that a unit of work means: a dated table, `undated` or `other_tables`."""
@@ -175,14 +167,18 @@ class Pipeline:
 
     def prepare(self) -> Prepared:
         """Check the target, pin the plan, create missing tables."""
-        with self.locked(), self.connect() as connection:
-            return prepare_target(connection, self.plan, append=self.settings.append)
+        with self.locked():
+            return retried(
+                lambda: prepare_target(self._locked_connection(), self.plan, append=self.settings.append),
+                "Preparing the target failed",
+                before=True,
+            )
 
     def load(self, table: str, key: str, run_id: str, *, force: bool = False) -> Loaded:
         """Load a cleaned partition."""
         with self.locked():
             loaded = load_partition(
-                self._working_connection,
+                self._locked_connection,
                 self.plan,
                 self.store,
                 table,
@@ -196,8 +192,11 @@ class Pipeline:
 
     def finish(self, *, even_if_incomplete: bool = False) -> Finished:
         """Build indexes, constraints, sequences, statistics."""
-        with self.locked(), self.connect() as connection:
-            return finish(connection, self.plan, even_if_incomplete=even_if_incomplete)
+        with self.locked():
+            return retried(
+                lambda: finish(self._locked_connection(), self.plan, even_if_incomplete=even_if_incomplete),
+                "Finishing the target failed",
+            )
 
     def validate(
         self, table: str, keys: Sequence[str], extent: Extent = FULL, *, force: bool = True
@@ -207,19 +206,23 @@ class Pipeline:
         Without `force`, what the ledger says was proven of this source and this load is not proven again.
         """
         source = self.checked_source()
-        with self.connect() as connection:
-            check_pinned(pinned(connection), self.plan)
-            connection.commit()
-            return validate(
-                connection,
-                self.plan,
-                source,
-                table,
-                keys,
-                extent=extent,
-                force=force,
-                progress=self._plain("validation"),
-            )
+
+        def once() -> list[PartitionProof]:
+            with self.connect() as connection:
+                check_pinned(pinned(connection), self.plan)
+                connection.commit()
+                return validate(
+                    connection,
+                    self.plan,
+                    source,
+                    table,
+                    keys,
+                    extent=extent,
+                    force=force,
+                    progress=self._plain("validation"),
+                )
+
+        return retried(once, f"Validating {table} failed")
 
     def in_place(self, units: Sequence[tuple[str, Sequence[str]]]) -> bool:
         """Whether these partitions are loaded by the present rules from the present source, and proven in full.
@@ -244,8 +247,12 @@ class Pipeline:
 
     def totals(self) -> list[TableTotal]:
         """Whether each table's partitions sum to the table."""
-        with self.connect() as connection:
-            return check_totals(connection, self.plan, self.settings.require_source())
+
+        def once() -> list[TableTotal]:
+            with self.connect() as connection:
+                return check_totals(connection, self.plan, self.settings.require_source())
+
+        return retried(once, "Checking the tables' totals failed")
 
     def _plain(self, name: str) -> Callable[[str, int, int | None], None]:
         return lambda table, rows, expected: self.progress(name, table, rows, expected)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
+import secrets
 import shutil
 import socket
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from .db_backends import database, empty_url, shared_pg_url
 __all__ = ["database", "empty_url", "shared_pg_url"]
 
 DATA = Path(__file__).parent / "data"
+README = Path(__file__).parent.parent / "README.md"
 
 
 @pytest.fixture(scope="session")
@@ -36,15 +39,60 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def documented_privileges(database: str, role: str) -> list[str]:
+    """The README's statements for a target: the role, the database, grants in the server, grants in the database."""
+    section = README.read_text(encoding="utf-8").partition("### Privileges")[2]
+    sql = section.partition("```sql\n")[2].partition("```")[0]
+    lines = [line.partition("--")[0].strip().rstrip(";") for line in sql.splitlines()]
+    named = [re.sub(r"\bcowrie\b", role, line.replace("honeypot", database)) for line in lines if line]
+    assert len(named) == 4, "the README's statements changed"
+    return named
+
+
+def new_database(server_url: str, database: str, role: str) -> None:
+    """A database that the role may use as the README says, and nobody else."""
+    execute(
+        server_url,
+        documented_privileges(database, role)[1],
+        f"REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+        documented_privileges(database, role)[2],
+    )
+    execute(
+        psycopg.conninfo.make_conninfo(server_url, dbname=database),
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        documented_privileges(database, role)[3],
+    )
+
+
+@pytest.fixture(scope="session")
+def role(server_url: str) -> Iterator[tuple[str, str]]:
+    """A user with the privileges that the README states, and its password; it owns nothing but what it makes."""
+    name, password = f"t_{os.getpid()}", secrets.token_hex(8)
+    execute(server_url, documented_privileges("", name)[0].replace("'secret'", f"'{password}'"))
+    yield name, password
+    execute(server_url, f"DROP ROLE {name}")
+
+
 @pytest.fixture
-def pg_url(server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Libpq URL of a new, empty database, dropped afterwards."""
+def pg_url(server_url: str, role: tuple[str, str], request: pytest.FixtureRequest) -> Iterator[str]:
+    """Libpq URL of a new, empty database for the least privileged user; dropped afterwards."""
     name = f"t_{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**9}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
-    yield psycopg.conninfo.make_conninfo(server_url, dbname=name)
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    new_database(server_url, name, role[0])
+    yield psycopg.conninfo.make_conninfo(server_url, dbname=name, user=role[0], password=role[1])
+    execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def admin_url(server_url: str, pg_url: str) -> str:
+    """Libpq URL of the same database for the superuser."""
+    database = psycopg.conninfo.conninfo_to_dict(pg_url)["dbname"]
+    return psycopg.conninfo.make_conninfo(server_url, dbname=database)
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,15 @@ def small(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def url(pg_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The target as a URL without the password, which libpq takes from the environment."""
+    with psycopg.connect(pg_url) as connection:
+        info = connection.info
+        monkeypatch.setenv("PGPASSWORD", info.password)
+        return f"postgresql://{info.user}@/{info.dbname}?host={info.host}&port={info.port}"
+
+
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_command_has_help(name: str, run: Run) -> None:
     ended = run(name, "--help")
@@ -83,10 +92,7 @@ def test_the_readme_names_every_command_and_no_other() -> None:
         assert f"cowrie-assets {name}" in text, name
 
 
-def test_migrate_then_status_verify_quarantine_report_reset(run: Run, small: Path, pg_url: str, tmp_path: Path) -> None:
-    with psycopg.connect(pg_url) as connection:
-        info = connection.info
-        url = f"postgresql://{info.user}@/{info.dbname}?host={info.host}&port={info.port}"
+def test_migrate_then_status_verify_quarantine_report_reset(run: Run, small: Path, url: str, tmp_path: Path) -> None:
     at = ("--source", str(small), "--target", url)
     dry = run("migrate", *at[:2], "--dry-run", "--json")
     assert dry.code == 0
@@ -124,10 +130,7 @@ def test_migrate_then_status_verify_quarantine_report_reset(run: Run, small: Pat
     assert run("clean", "--source", str(small), "--yes").code == 0
 
 
-def test_days_select_whole_partitions_and_finish_waits(run: Run, small: Path, pg_url: str) -> None:
-    with psycopg.connect(pg_url) as connection:
-        info = connection.info
-        url = f"postgresql://{info.user}@/{info.dbname}?host={info.host}&port={info.port}"
+def test_days_select_whole_partitions_and_finish_waits(run: Run, small: Path, url: str) -> None:
     at = ("--source", str(small), "--target", url)
     part = run("migrate", *at, "--from", "2026-10-30", "--to", "2026-10-30")
     assert part.code == 0
@@ -138,10 +141,7 @@ def test_days_select_whole_partitions_and_finish_waits(run: Run, small: Path, pg
     assert json.loads(run("status", "--target", url, "--json").out)["verdict"] == "PASS"
 
 
-def test_a_wrong_total_is_exit_1_though_every_partition_passes(run: Run, small: Path, pg_url: str) -> None:
-    with psycopg.connect(pg_url) as connection:
-        info = connection.info
-        url = f"postgresql://{info.user}@/{info.dbname}?host={info.host}&port={info.port}"
+def test_a_wrong_total_is_exit_1_though_every_partition_passes(run: Run, small: Path, url: str) -> None:
     at = ("migrate", "--source", str(small), "--target", url)
     assert run(*at).code == 0
     with psycopg.connect(url) as connection:

@@ -108,7 +108,7 @@ def test_an_interrupt_ends_in_exit_code_3_and_the_next_run_continues(
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
     command = [sys.executable, "-m", "cowrie_assets.cli.main", "migrate", "--source", str(source)]
     parts = psycopg.conninfo.conninfo_to_dict(pg_url)
-    names = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname"}
+    names = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname", "PGPASSWORD": "password"}
     environment = {
         **os.environ,
         **{n: str(parts[p]) for n, p in names.items() if parts.get(p)},

@@ -64,7 +64,6 @@ def migrate(line: Pipeline) -> None:
                 line.clean(table, key)
                 line.load(table, key, "test")
         line.finish()
-    line.close()
 
 
 def widened(line: Pipeline) -> set[tuple[str, str]]:

@@ -24,7 +24,6 @@ def test_the_highest_rowid_arrives_and_goes(tmp_path: Path, pg_url: str) -> None
     migrate(line)
     assert [v.detail for v in verdicts(line)] == [""]
     line.load("t", "all", "again", force=True)
-    line.close()
     assert query(pg_url, "SELECT count(*) FROM t") == [(3,)]
     assert [v.detail for v in verdicts(line)] == [""]
 

@@ -155,7 +155,6 @@ def small(pg_url: str, tmp_path: Path) -> Iterator[Pipeline]:
     line = pipeline_for(source, pg_url, tmp_path)
     migrate(line)
     yield line
-    line.close()
 
 
 def of(result: Exported, table: str) -> TableExport:

@@ -153,7 +153,7 @@ def _sendable(cell: bytes) -> str | None:
         return None
 
 
-_TABLE = "CREATE TEMP TABLE t (i int, original text, cleaned text, printed text, fields text[], lossless bool)"
+_TABLE = "CREATE UNLOGGED TABLE t (i int, original text, cleaned text, printed text, fields text[], lossless bool)"
 _COMPARE = """
 SELECT i, t.original, t.cleaned, t.printed,
        CASE WHEN t.cleaned IS NOT NULL AND c.p IS NULL THEN 'refused'
@@ -178,7 +178,7 @@ def _compare(connection: Connection, cells: list[bytes], column: JsonColumn) -> 
     fields = list(zip(*(column.fields[name].to_pylist() for name in FIELDS), strict=True))
     with connection.cursor() as cursor:
         cursor.execute(
-            "CREATE TEMP TABLE t (i int, original text, cleaned text, printed text, fields text[], lossless bool)"
+            "CREATE UNLOGGED TABLE t (i int, original text, cleaned text, printed text, fields text[], lossless bool)"
         )
         with cursor.copy("COPY t FROM STDIN") as copy:
             for row, (cell, value) in enumerate(zip(cells, values, strict=True)):

@@ -182,7 +182,6 @@ def test_a_thousand_columns_and_names_that_are_sql(pg_url: str, tmp_path: Path) 
             for key in keys:
                 assert line.load(table, key, "again", force=True).loaded == 1
     line.finish()
-    line.close()
     assert {v.verdict.value for v in verdicts(line)} == {"PASS"}
     assert query(pg_url, "SELECT * FROM wide") == [tuple(columns)]
     for name in names:

@@ -16,9 +16,10 @@ import pytest
 from cowrie_assets.catalog import TABLES, Column, Table, Type
 from cowrie_assets.cleaning import table as cleaning_table
 from cowrie_assets.errors import LoadError
-from cowrie_assets.loading.connection import connect, retried
+from cowrie_assets.loading.connection import connect
 from cowrie_assets.loading.copy import copy_rows
 from cowrie_assets.loading.ddl import create_table
+from cowrie_assets.loading.failures import retried
 from cowrie_assets.staging.files import ROWID
 from cowrie_assets_tests.test_migration import migrate, pipeline_for, query, verdicts
 from cowrie_assets_tests.test_source import database, opened
@@ -230,16 +231,14 @@ def test_a_keyless_and_a_composite_key_table_are_replaced_exactly(pg_url: str, t
     with line.locked():
         for table in ("bare", "pair"):
             assert line.load(table, "all", "again", force=True).loaded == 2
-    line.close()
     assert query(pg_url, "SELECT (SELECT count(*) FROM bare), (SELECT count(*) FROM pair)") == [(2, 2)]
     query(pg_url, "INSERT INTO bare VALUES ('theirs')")
     with line.locked(), pytest.raises(LoadError, match="cannot be told apart"):
         line.load("bare", "all", "again", force=True)
-    line.close()
 
 
 def test_transient_failures_are_tried_again_and_others_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cowrie_assets.loading.connection.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("cowrie_assets.loading.failures.time.sleep", lambda seconds: None)
     tries: list[int] = []
 
     def twice_deadlocked() -> str:
@@ -255,7 +254,7 @@ def test_transient_failures_are_tried_again_and_others_not(monkeypatch: pytest.M
         raise psycopg.errors.DiskFull("no space")
 
     tries.clear()
-    with pytest.raises(LoadError, match="Free disk space"):
+    with pytest.raises(LoadError, match="disk is full: free space"):
         retried(full, "Loading")
     assert len(tries) == 1
 

@@ -87,7 +87,6 @@ def test_every_kind_of_key_with_such_a_name(key: str, pg_url: str, tmp_path: Pat
     with line.connect() as connection:
         plan, steps = plan_reset(connection)
         reset(connection, plan, steps)
-    line.close()
     assert query(pg_url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
 
 

@@ -236,5 +236,4 @@ def test_what_only_postgresql_refuses_may_end_the_load(pg_url: str, tmp_path: Pa
     query(pg_url, "ALTER TABLE command_stats ADD CHECK (command_normalized <> 'rm')")
     with pytest.raises(RuleError, match=r"of command_stats, rowid 2: postgres\.23514, whose policy is fail"):
         migrate(line)
-    line.close()
     assert query(pg_url, "SELECT count(*) FROM command_stats") == [(0,)]

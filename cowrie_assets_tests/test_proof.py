@@ -417,7 +417,6 @@ def test_a_thousand_faults_of_each_kind_are_found(
                 put[kind.__name__] += count
                 found[kind.__name__] += count - len(lost)
                 assert lost == [], (seed, kind.__name__)
-        line.close()
     with capsys.disabled():
         for name in put:
             print(f"{name}: {found[name]:,} of {put[name]:,} found")
@@ -436,4 +435,3 @@ def test_no_false_alarm_on_a_thousand_databases(tmp_path: Path, module_url: str,
         line = loaded(tmp_path / f"{seed}.sqlite", module_url, seed, dirt=0.3 * (seed % 2))
         with line.connect() as connection:
             assert differences(line, connection) == ([], []), seed
-        line.close()

@@ -228,7 +228,6 @@ def test_one_partition_that_is_not_loaded_leaves_the_whole_not_checked(
                 if (table, key) != ("raw_events", left_out):
                     line.clean(table, key)
                     line.load(table, key, "test")
-    line.close()
     found = {(v.table, v.partition) for v in verdicts(line) if v.verdict is not Verdict.PASS}
     assert found == {("raw_events", left_out)}
     written = write_report(line)

@@ -12,7 +12,7 @@ from types import FrameType
 import click
 
 from .. import __version__
-from ..errors import CowrieError
+from ..errors import FULL, CowrieError, StagingError
 from ..reporting.text import ERROR_LENGTH, inert
 from . import debug, enrichment, export, inspect, maintain, migrate, rules, show
 
@@ -56,6 +56,20 @@ def _terminated(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _known(error: Exception) -> CowrieError | None:
+    """The error as a user can use it: also a full disk, or a failing server, wherever a command met it."""
+    if isinstance(error, CowrieError):
+        return error
+    if isinstance(error, OSError) and error.errno in FULL:
+        return StagingError(f"The disk is full: {error}.", hint="Free space, then start it again.")
+    psycopg = sys.modules.get("psycopg")
+    if psycopg and isinstance(error, psycopg.Error):
+        from ..loading.failures import translate
+
+        return translate(error, "The target failed")
+    return None
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     signal.signal(signal.SIGTERM, _terminated)
@@ -64,16 +78,19 @@ def main(arguments: list[str] | None = None) -> None:
     except click.UsageError as error:
         error.show()
         sys.exit(2)
-    except CowrieError as error:
-        # A driver's message may quote a cell: nothing in it may steer the terminal.
-        click.echo(f"Error: {inert(str(error), ERROR_LENGTH)}", err=True)
-        sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted. Start it again: what is complete is kept.", err=True)
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            raise
+        # A driver's message may quote a cell: nothing in it may steer the terminal.
+        click.echo(f"Error: {inert(str(known), ERROR_LENGTH)}", err=True)
+        sys.exit(known.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 

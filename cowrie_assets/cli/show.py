@@ -17,7 +17,7 @@ import click
 
 from ..errors import TargetError
 from ..loading import ledger as target_ledger
-from ..loading.connection import migration_running
+from ..loading.lock import migration_running
 from ..pipeline import Pipeline
 from ..reporting.migration import write_report
 from ..reporting.quarantine import SetAside, quarantined_rows

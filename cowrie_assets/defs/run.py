@@ -6,6 +6,7 @@ Belongs here: which assets and partitions a run selects. Not here: how it is sho
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ import dagster as dg
 
 from ..catalog import OTHER_TABLES, UNDATED
 from ..db.url import mask
+from ..errors import CowrieError, StagingError
 from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
 from ..validation.validate import FULL
@@ -21,6 +23,8 @@ from ..validation.verdicts import Extent
 from .build import build_defs
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+FULL_BYTES = 1 << 20
+"""With less free, a failure of Dagster's SQLite files is that of a full disk, which they also call a disk I/O error."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +86,30 @@ def run_migration(pipeline: Pipeline, selection: Selection) -> RunResult:
     ops |= {f"validation__{u}": {"config": stage_config | proof} for u in units if "validation" in selection.stages}
     if "postgres" in selection.stages:
         ops["target__finish"] = {"config": {"even_if_incomplete": selection.finish_anyway}}
-    with dagster_instance(pipeline.settings) as instance:
-        result = dg.materialize(
-            list(defs.assets or ()),  # type: ignore[arg-type]
-            selection=dg.AssetSelection.assets(*keys),
-            tags=tags,
-            run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            instance=instance,
-            raise_on_error=False,
-        )
+    try:
+        with dagster_instance(pipeline.settings) as instance:
+            result = dg.materialize(
+                list(defs.assets or ()),  # type: ignore[arg-type]
+                selection=dg.AssetSelection.assets(*keys),
+                tags=tags,
+                run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                instance=instance,
+                raise_on_error=False,
+            )
+    except Exception as error:
+        # An asset's failure is in the result: what comes here is that Dagster cannot record the run.
+        raise _unrecorded(error) from error
     return RunResult(result.run_id, result.success, _first_failure(result), _failed_checks(result))
+
+
+def _unrecorded(error: Exception) -> CowrieError:
+    home = Path(os.environ["DAGSTER_HOME"])
+    full = shutil.disk_usage(home).free < FULL_BYTES
+    what = "its disk is full" if full else str(error).partition("\n")[0]
+    return StagingError(
+        f"Dagster cannot keep its records in {home}: {what}.",
+        hint="Free space there or set DAGSTER_HOME to another folder, then start again: what is complete is kept.",
+    )
 
 
 def _first_failure(result: dg.ExecuteInProcessResult) -> str | None:

@@ -202,8 +202,6 @@ def _asset(
                 # Without these events no partition of a failed range would count as materialized.
                 context.log_event(dg.AssetMaterialization(key, partition=partition, metadata=metadata))
             raise failure(error) from None
-        finally:
-            line.close()
         for partition, metadata in done:
             context.add_asset_metadata(metadata, asset_key=key, partition_key=partition)
         results = [_result(key, name, severity, outcomes) for name, _, severity in checks]

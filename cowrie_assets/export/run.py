@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExportError, SettingsError, TargetError
-from ..loading.connection import driver, translate
+from ..loading.connection import driver
+from ..loading.failures import translate
 from ..loading.ledger import pinned
 from ..planning.plan import Plan, TablePlan
 from .read import Snapshot, can_tell_rows

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..catalog import SCHEMA_VERSION, Index, Table
 from ..db.names import bound
 from ..planning.plan import ForeignKey, Plan
-from .connection import driver, translate
+from .connection import driver
 from .ddl import create_holding_index, create_index, kept_name, listed, quoted, short
 from .target import target_tables
 
@@ -53,34 +53,34 @@ def finish(
 ) -> Finished:
     """Build what a finished target has; nothing where partitions are missing, unless it is chosen.
 
+    Args:
+        connection: in autocommit: the steps before one that fails stay, and are skipped when it is called again.
+        plan: the plan the target is pinned to.
+        even_if_incomplete: build though partitions are missing.
+        note: called with each table's name.
+
     Raises:
-        LoadError: where a step fails for another reason than the data; the steps before it stay.
+        psycopg.Error: where a step fails for another reason than the data.
     """
-    psycopg = driver()
     result = Finished(pending=pending_partitions(connection))
-    connection.commit()
     if result.pending and not even_if_incomplete:
         return result
-    try:
-        for table in target_tables(plan).values():
-            if note:
-                note(table.name)
-            _indexes(connection, table, result)
-            _sequence(connection, table)
-            if table.name in plan.tables:
-                for key in plan.tables[table.name].foreign_keys:
-                    _foreign_key(connection, table, key, result)
-            connection.commit()
-        if plan.is_cowrie:
-            connection.execute(
-                "INSERT INTO schema_state (key, value) VALUES ('schema_version', %s) ON CONFLICT DO NOTHING",
-                (str(SCHEMA_VERSION),),
-            )
-        connection.execute("UPDATE cowrie_migration.plan SET finished_at = now()")
-        connection.commit()
-        _analyze(connection, plan)
-    except psycopg.Error as error:
-        raise translate(error, "Finishing the target failed") from error
+    for table in target_tables(plan).values():
+        if note:
+            note(table.name)
+        _indexes(connection, table, result)
+        _sequence(connection, table)
+        if table.name in plan.tables:
+            for key in plan.tables[table.name].foreign_keys:
+                _foreign_key(connection, table, key, result)
+    if plan.is_cowrie:
+        connection.execute(
+            "INSERT INTO schema_state (key, value) VALUES ('schema_version', %s) ON CONFLICT DO NOTHING",
+            (str(SCHEMA_VERSION),),
+        )
+    connection.execute("UPDATE cowrie_migration.plan SET finished_at = now()")
+    for name in target_tables(plan):
+        connection.execute(f"ANALYZE {quoted(name)}".encode())
     result.done = True
     return result
 
@@ -160,12 +160,3 @@ def _orphans(connection: Connection, table: Table, key: ForeignKey) -> str:
     except psycopg.Error as error:
         return f"orphans not counted ({error.diag.message_primary})"
     return f"{row[0]} orphans, {', '.join(row[1] or [])}" if row else "no orphans"
-
-
-def _analyze(connection: Connection, plan: Plan) -> None:
-    connection.autocommit = True
-    try:
-        for name in target_tables(plan):
-            connection.execute(f"ANALYZE {quoted(name)}".encode())
-    finally:
-        connection.autocommit = False

@@ -28,9 +28,9 @@ from ..source.reader import Range, extend_ranges, joined
 from ..staging.files import ROWID, read_partition, require_manifest
 from ..staging.store import Store
 from . import ledger
-from .connection import retried
 from .copy import Refused, copy_rows
 from .ddl import BTREE_BYTES, create_holding_index, digest_sql, identity, key_name, key_sql, quoted, short
+from .failures import retried
 from .moved import release_keys
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TargetError
 from ..planning.plan import Plan
 from . import ledger
-from .connection import driver, translate
+from .connection import driver
 from .ddl import quoted
+from .failures import translate
 from .load import remove_rows
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from ..catalog import TABLES, Table
 from ..errors import PlanError, TargetError
 from ..planning.plan import Plan
 from . import ledger
-from .connection import driver, translate
 from .ddl import create_table, kept_name, quoted
 from .names import RENAME, check_names
 
@@ -44,7 +43,7 @@ def target_tables(plan: Plan) -> dict[str, Table]:
 
 
 def check_server(connection: Connection) -> str:
-    """The server's version; TargetError where it is too old, not UTF8, or the user may not create what is needed."""
+    """The server's version; TargetError where it is too old, not UTF8, read-only, or the user lacks a privilege."""
     version = connection.info.server_version
     label = f"{version // 10_000}.{version % 10_000}"
     if version < MIN_SERVER:
@@ -55,22 +54,42 @@ def check_server(connection: Connection) -> str:
             f"The target database has the encoding {encoding}; UTF8 is needed.",
             hint="Create it with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0.",
         )
-    schema, user = _one(connection, "SELECT current_schema()"), _one(connection, "SELECT current_user")
+    if _one(connection, "SELECT pg_is_in_recovery()"):
+        raise TargetError(
+            "The target is a standby, or still recovers: it takes no writes.",
+            hint="Name the primary in COWRIE_POSTGRES_URL, or both hosts and target_session_attrs=read-write.",
+        )
+    user = _one(connection, "SELECT current_user")
+    if _one(connection, "SHOW transaction_read_only") == "on":
+        raise TargetError(
+            "The target is read-only: default_transaction_read_only is on.",
+            hint=f"Run ALTER ROLE {user} SET default_transaction_read_only = off (or ALTER DATABASE, as it was set).",
+        )
+    _check_privileges(connection, user)
+    return label
+
+
+def _check_privileges(connection: Connection, user: str) -> None:
+    schema = _one(connection, "SELECT current_schema()")
     if schema is None or not _one(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
         raise TargetError(
             f"The user {user} may not create tables in schema {schema or 'public'}.",
-            hint=f"Run GRANT CREATE ON SCHEMA {schema or 'public'} TO {user}.",
+            hint=f"Run GRANT USAGE, CREATE ON SCHEMA {schema or 'public'} TO {user}.",
         )
-    if not ledger.exists(connection) and not _one(
-        connection,
-        "SELECT has_database_privilege(current_database(), 'CREATE') OR to_regnamespace(%s) IS NOT NULL",
-        "cowrie_migration",
-    ):
+    ledger_owner = _one(
+        connection, "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = %s", ledger.SCHEMA
+    )
+    if ledger_owner is None:
+        if not _one(connection, "SELECT has_database_privilege(current_database(), 'CREATE')"):
+            raise TargetError(
+                f"The user {user} may not create the schema {ledger.SCHEMA}.",
+                hint=f"Run GRANT CREATE ON DATABASE {connection.info.dbname} TO {user}.",
+            )
+    elif not _one(connection, "SELECT pg_has_role(%s::regrole, 'USAGE')", ledger_owner):
         raise TargetError(
-            f"The user {user} may not create the schema cowrie_migration.",
-            hint=f"Run GRANT CREATE ON DATABASE {connection.info.dbname} TO {user}.",
+            f"The ledger's schema {ledger.SCHEMA} belongs to {ledger_owner}, who began this migration.",
+            hint=f"Go on as {ledger_owner}, or run GRANT {ledger_owner} TO {user}.",
         )
-    return label
 
 
 def check_pinned(known: Plan | None, plan: Plan) -> None:
@@ -113,32 +132,30 @@ def prepare_target(connection: Connection, plan: Plan, *, append: bool) -> Prepa
         TargetError: for a server or privileges that do not do, a table of another shape, or rows that this migration
             did not load (unless `append`).
         PlanError: where it was loaded under another plan.
+        psycopg.Error: where the server fails.
     """
-    psycopg = driver()
-    try:
-        with connection.transaction():
-            label = check_server(connection)
-            known = ledger.pinned(connection)
-            check_pinned(known, plan)
-            tables = target_tables(plan)
-            check_names(tables)
-            _check_catalog(connection, tables)
-            existing = tuple(n for n in tables if _one(connection, "SELECT to_regclass(%s)", quoted(n)) is not None)
-            for name in existing:
-                _check_shape(connection, tables[name])
-            if not append:
-                ours = {*known.tables, *ledger.created_tables(connection)} if known else set()
-                _check_foreign_rows(connection, [n for n in existing if n not in ours])
-            if known is None or known.id != plan.id:
-                connection.execute(ledger.DDL)
-                ledger.pin(connection, plan)
-            created = tuple(n for n in tables if n not in existing)
-            for name in created:
-                connection.execute(create_table(tables[name]).encode())
-            if created:
-                connection.execute("UPDATE cowrie_migration.plan SET created = created || %s::text[]", (list(created),))
-    except psycopg.Error as error:
-        raise translate(error, "Preparing the target failed") from error
+    with connection.transaction():
+        label = check_server(connection)
+        known = ledger.pinned(connection)
+        check_pinned(known, plan)
+        tables = target_tables(plan)
+        check_names(tables)
+        _check_catalog(connection, tables)
+        existing = tuple(n for n in tables if _one(connection, "SELECT to_regclass(%s)", quoted(n)) is not None)
+        for name in existing:
+            _check_owner(connection, name)
+            _check_shape(connection, tables[name])
+        if not append:
+            ours = {*known.tables, *ledger.created_tables(connection)} if known else set()
+            _check_foreign_rows(connection, [n for n in existing if n not in ours])
+        if known is None or known.id != plan.id:
+            connection.execute(ledger.DDL)
+            ledger.pin(connection, plan)
+        created = tuple(n for n in tables if n not in existing)
+        for name in created:
+            connection.execute(create_table(tables[name]).encode())
+        if created:
+            connection.execute("UPDATE cowrie_migration.plan SET created = created || %s::text[]", (list(created),))
     return Prepared(label, created, existing)
 
 
@@ -150,6 +167,20 @@ def _check_catalog(connection: Connection, tables: dict[str, Table]) -> None:
     ).fetchall()
     if rows:
         raise TargetError(f"Table {rows[0][0]} has the name of one of PostgreSQL's own.", hint=RENAME)
+
+
+def _check_owner(connection: Connection, name: str) -> None:
+    # Indexes, constraints and the sequence are the owner's alone.
+    row = connection.execute(
+        "SELECT relowner::regrole::text, current_user FROM pg_class"
+        " WHERE oid = to_regclass(%s) AND NOT pg_has_role(relowner, 'USAGE')",
+        (quoted(name),),
+    ).fetchone()
+    if row:
+        raise TargetError(
+            f"The target's table {name} belongs to {row[0]}, not to {row[1]}.",
+            hint=f"Run ALTER TABLE {quoted(name)} OWNER TO {row[1]}, or GRANT {row[0]} TO {row[1]}.",
+        )
 
 
 def _check_shape(connection: Connection, table: Table) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..db.url import mask
-from ..errors import StagingError
-from ..loading.connection import driver, translate
+from ..errors import StagingError, reason
+from ..loading.connection import driver
+from ..loading.failures import translate
 from ..pipeline import Pipeline
 from ..validation.totals import check_totals
 from ..validation.verdicts import TableTotal
@@ -98,6 +99,6 @@ def _write(folder: Path, contents: dict[Path, str]) -> None:
                 part.replace(path)
         except OSError as error:
             raise StagingError(
-                f"The report cannot be written to {folder}: {error.strerror or error}.",
+                f"The report cannot be written to {folder}: {reason(error)}.",
                 hint="Free space there or set COWRIE_HOME, then run `cowrie-assets report`.",
             ) from error

@@ -182,6 +182,8 @@ def _translate(path: Path, error: sqlite3.DatabaseError) -> SourceError:
         # A hot journal: the main file holds half a transaction until it is rolled back, which is its writer's to do.
         what = "was left in the middle of a write: its -journal is not rolled back"
         hint = "Let its writer open it, or copy both files and open the copy once with `sqlite3 COPY .tables`."
+    elif "disk is full" in text:
+        hint = "Its temporary files need room: free space in /tmp, or set SQLITE_TMPDIR."
     elif "no such" in text:
         hint = "If its tables were changed since the plan, run `cowrie-assets plan --replace`."
     elif "unable to open" in text:

@@ -3,11 +3,13 @@
 Belongs here: the pass, its chunks and how it resumes. Not here: Parquet's details (`files.py`).
 
 The pass writes chunk files bounded by bytes. In a chunk the rows are sorted by partition, one row group each; the file
-appears by a rename and its footer says which rowids it covers, so a killed pass goes on behind its last chunk.
+appears by a rename and its footer says which rowids it covers, so a killed pass goes on behind its last chunk. The
+manifests of a pass are first written as one file: killed among them, the next run writes the others from it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import uuid
@@ -37,7 +39,8 @@ VERSION = 3
 """Raised when staged files change their form: everything is staged again then."""
 CHUNK_BYTES = 32 << 20
 """Cells held before a chunk is written; a pass holds about three times this (batch, sorted copy, Parquet's pages)."""
-
+ENDED = ".ended.json"
+"""Ending of the file that holds all manifests of a pass, until each has its own."""
 
 Places = npt.NDArray[np.int32]
 Chunk = tuple[Batch, Places]
@@ -70,6 +73,8 @@ def stage(
     inputs = {key: inputs_of(plan, state, table, key) for key in keys}
     folder = chunk_folder(table)
     files = {f"{folder}/{name}" for name in store.list(folder)}
+    for ended in sorted(name for name in files if name.endswith(ENDED)):
+        _publish(store, ended)
     replaced: set[str] = set()
     for key in keys:
         manifest = read_manifest(store, table, key)
@@ -81,12 +86,24 @@ def stage(
     missing = [key for key in keys if key not in done]
     if missing:
         run = _Pass(plan, store, table, {key: inputs[key] for key in missing}, force)
-        for key, manifest in run.run(source, progress).items():
-            store.write_json(manifest_path(table, key), manifest.to_json())
-            done[key] = (manifest, True)
+        made = run.run(source, progress)
+        ended = f"{folder}/{run.id}{ENDED}"
+        store.write_json(ended, {"manifests": [manifest.to_json() for manifest in made.values()]})
+        _publish(store, ended)
+        done |= {key: (manifest, True) for key, manifest in made.items()}
     if replaced:
         _drop(store, table, replaced)
     return {key: done[key] for key in keys}
+
+
+def _publish(store: Store, ended: str) -> None:
+    """Write each manifest of a pass that ended; a run that is killed here does it again."""
+    for content in (store.read_json(ended) or {}).get("manifests", ()):
+        with contextlib.suppress(KeyError, TypeError):  # another version's form: it is staged again
+            manifest = Manifest.from_json(content)
+            if read_manifest(store, manifest.table, manifest.partition) != manifest:
+                store.write_json(manifest_path(manifest.table, manifest.partition), content)
+    store.delete(ended)
 
 
 def _drop(store: Store, table: str, files: set[str]) -> None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from ..db.url import mask
-from ..errors import StagingError
+from ..errors import FULL, StagingError
 
 _DEVICE = re.compile("con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
 MAX_PART = 150
@@ -112,8 +112,9 @@ class Store:
             if self.fs.get_file_info(temporary).type == pafs.FileType.File:
                 self.fs.delete_file(temporary)
             if isinstance(error, OSError):
+                what = "Staging's disk is full: " if error.errno in FULL else ""
                 raise StagingError(
-                    f"Writing {path} to staging failed: {error.strerror or error}.",
+                    f"{what}Writing {path} to {mask(self.url)!r} failed: {error.strerror or error}.",
                     hint="Free space there or set COWRIE_STAGING_URL, then start again: what is staged is kept.",
                 ) from error
             raise

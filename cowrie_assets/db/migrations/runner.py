@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ...catalog import SCHEMA_VERSION, TABLES
 from ...errors import SchemaError
-from ...loading.connection import LOCK_KEY
+from ...loading.lock import LOCK_KEY
 from ..connecting import label
 from ..engine import memory_engine
 from . import v1, v2, v3, v4, v5, v6
