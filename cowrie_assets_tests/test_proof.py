@@ -219,7 +219,7 @@ def repair_removed(db: Loaded) -> list[Place]:
     rows = _lines(db, "repairs", "column_name")
     for line, *_ in rows:
         db.connection.execute("DELETE FROM cowrie_migration.repairs WHERE ctid = %s::tid", (line,))
-    return [(table, key, column) for _, table, _, key, column in rows]
+    return [(table, f"row {rowid}", column) for _, table, rowid, _, column in rows]
 
 
 def repair_altered(db: Loaded) -> list[Place]:
@@ -229,7 +229,7 @@ def repair_altered(db: Loaded) -> list[Place]:
             ["original = coalesce(original, '') || '\\x41'::bytea", "original_type = 'odd'", "rule = rule || 'x'"]
         )
         db.connection.execute(f"UPDATE cowrie_migration.repairs SET {what} WHERE ctid = %s::tid".encode(), (line,))
-    return [(table, key, column) for _, table, _, key, column in rows]
+    return [(table, f"row {rowid}", column) for _, table, rowid, _, column in rows]
 
 
 def quarantine_byte(db: Loaded) -> list[Place]:

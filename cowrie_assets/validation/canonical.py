@@ -129,6 +129,8 @@ def target_form(kind: Type, values: pa.Array) -> pa.Array:
         return values.view(pa.int64())
     if kind is Type.TIMESTAMPTZ:
         return instants(values)
+    if kind is Type.BYTEA:  # COPY's text is hexadecimal
+        return pa.array([None if v is None else bytes.fromhex(v.decode()) for v in values.to_pylist()], pa.binary())
     return values
 
 

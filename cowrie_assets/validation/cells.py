@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ..catalog import Column, Table, Type
 from ..rules import RULES
-from ..source.cells import original_bytes
+from ..source.cells import Storage, original_bytes
 from ..source.reader import Batch
 from .canonical import recorded_form, stored_form, target_form
 from .json_values import exact, same, unequal
@@ -101,7 +101,7 @@ class CellProof:
         """A cell that the source has as NULL equals the payload's member, and is listed where it is filled."""
         assert column.derived is not None  # noqa: S101 - narrows the type
         theirs = one(rows.target.column(column.name))
-        empty = _numpy(pc.is_null(rows.batch.cells(column.name).data))
+        empty = _numpy(pc.equal(rows.batch.cells(column.name).classes(), int(Storage.NULL)))
         equal = _numpy(one(rows.target.column(f"{MEMBER}{column.name}")))
         filled = empty & _numpy(pc.is_valid(theirs))
         listed = self.derived.holds(column.name, np.asarray(rows.batch.rowids))

@@ -76,6 +76,13 @@ class Keys:
         """
         return _ById(self, batch) if self.table.serial else _ByText(self, batch, repairs)
 
+    def has_no_value(self, batch: Batch, row: int, column: str) -> bool:
+        """Whether a key's cell is NULL, or has no value in the target's type."""
+        cells = batch.cells(column).slice(row, 1)
+        return (
+            stored_form(self.table.column(column).type, cells, widened=column in self.widened).values[0].as_py() is None
+        )
+
 
 class _ById:
     def __init__(self, keys: Keys, batch: Batch) -> None:

@@ -19,6 +19,7 @@ from ..catalog import ALL, UNDATED
 from ..planning.plan import Plan
 from ..planning.scan import Progress
 from ..rules import RULES
+from ..source.cells import Storage
 from ..source.dating import date_rows
 from ..source.ranges import multirange
 from ..source.reader import EVERYTHING, Batch, Range, extend_ranges, joined, read_table
@@ -198,7 +199,11 @@ class TableProof:
         found = rows.search.found(target)
         for row in np.flatnonzero(found.place < 0).tolist():
             rowid = int(batch.rowids[row].as_py()) if self.rowids else None
-            self._report(self.names[places[row]], rowid, found.key_texts(row), "", MISSING)
+            key = found.key_texts(row)
+            for column in self.table.key if key is None else ("",):
+                what = MISSING if key else "the key's cell is not as the target could have it, and no repair is listed"
+                if key or self.keys.has_no_value(batch, row, column):
+                    self._report(self.names[places[row]], rowid, key, column, what)
         for key in found.twice:
             self._report(self.names[places[0]], None, key, "", "the target has the key more than once")
         here = np.flatnonzero(found.place >= 0)
@@ -226,7 +231,7 @@ class TableProof:
     def _count(self, names: Sequence[int | str], rows: Batch, places: np.ndarray, lines: LedgerRows) -> None:
         """Count matched rows, their cells and their repairs by partition."""
         serial = self.table.serial
-        ids = rows.cells(serial).data if serial else None
+        ids = rows.cells(serial).of(Storage.INTEGER) if serial else None
         for place, count in zip(*np.unique(places, return_counts=True), strict=True):
             key = self.names[place]
             self.matched[key] += int(count)
