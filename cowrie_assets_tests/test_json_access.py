@@ -316,6 +316,8 @@ DAMAGED = [
     ('{"k": -0}', "0"),
     ('{"k": 1e-16384}', "1e-16384"),
     ('{"k": [1e-16384]}', '["1e-16384"]'),
+    ('{"k": 1e400}', "1" + "0" * 400),
+    ('{"k": 12345678901234567890123}', "12345678901234567890123"),
     ('{"k": 1}} [root/123]', "1"),
     ("no json", None),
     ("", None),
@@ -344,7 +346,7 @@ def test_a_damaged_cell_answers_as_it_would_once_migrated(cell: Any, wanted: str
         found = None if cell is None else document_text(cell)
         value = connection.execute(sa.select(DOC)).scalar_one()
         if found is not None and "[" * 1000 not in found:
-            assert value == json.loads(found)
+            assert value == json.loads(jsonb_text(found))
             part = json.loads(found).get("k") if isinstance(value, dict) else None
             kinds = {type(None): None, bool: "boolean", str: "string", int: "number", float: "number", list: "array"}
             assert row[1] == kinds[type(part)]

@@ -137,6 +137,7 @@ def test_defaults_are_the_databases(database: sa.Engine) -> None:
         (False, "false", False),
         (1.5, "1.5", 1.5),
         ({"a\0": "b\0\ud800"}, '{"a\\\\x00": "b\\\\x00\\\\ud800"}', {"a\\x00": "b\\x00\\ud800"}),
+        ([10**60, 2**64, 2**53 + 1], f"[{10**60}, {2**64}, {2**53 + 1}]", [10**60, 2**64, 2**53 + 1]),
         ([float("nan"), float("-inf")], '["NaN", "-Infinity"]', ["NaN", "-Infinity"]),
     ],
 )
@@ -227,13 +228,13 @@ def test_a_damaged_sqlite_file_is_read_as_the_migration_reads_it(tmp_path: Path)
             " ('b', 2, 1758542400, CAST(x'7b2273657373696f6e223a2022ff227d' AS TEXT), 1, 't'),"
             " ('c', 3, 'not-a-date', '{\"session\": \"1\", \"session\": NaN}', 1, 'TRUE'),"
             " ('d', 4, '2026-11-24 05:48:08', '123', 1, 0), ('e', 5, 0, 'no json', 1, 1),"
-            " ('f', 6, '', x'7b2273657373696f6e223a20317d', 1, 1)"
+            " (x'66ff', 6, '', x'7b2273657373696f6e223a20317d', 1, 1)"
         )
     engine.dispose()
     source = open_database(str(path), write=False)
     with Session(source) as session:
         events = session.scalars(sa.select(RawEvent).order_by(RawEvent.id)).all()
-        assert [e.source for e in events] == ["a\\xff\\x00", "b", "c", "d", "e", "f"]
+        assert [e.source for e in events] == ["a\\xff\\x00", "b", "c", "d", "e", "f\\xff"]
         assert [e.ingest_at for e in events] == [
             datetime(2026, 11, 24, 3, 48, 8, tzinfo=UTC),
             datetime(2025, 9, 22, 12, 0, tzinfo=UTC),
@@ -280,3 +281,13 @@ def test_generated_columns_answer_as_the_payload_does(real_v3: Path, tmp_path: P
 
 def test_every_class_is_exported() -> None:
     assert {CLASSES[name].__name__ for name in TABLES} <= set(vars(models))
+
+
+def test_numbers_of_any_length_are_read(database: sa.Engine) -> None:
+    Base.metadata.create_all(database)
+    document = '{"most": 1' + "0" * 5_000 + ', "large": 1e400, "small": 1e-400, "plain": 1e5}'
+    with database.begin() as connection:
+        connection.exec_driver_sql(f"INSERT INTO raw_events (source, payload) VALUES ('a', '{document}')")
+    with Session(database) as session:
+        payload = session.scalars(sa.select(RawEvent.payload)).one()
+    assert payload == {"most": float("inf"), "large": 10**400, "small": 0, "plain": 100_000}

@@ -26,8 +26,10 @@ Cell: TypeAlias = bytes | str | int | float | None
 Step: TypeAlias = str | int
 """A step of a path: a member's name, or an element's position from 0 (negative: from the end)."""
 
-# No shorter number leaves jsonb's range unless its exponent has four digits (`cleaning/json_exact.py`).
-_ODD_EXPONENT: Final = re.compile(rb"[0-9][eE][+-]?[0-9]{4}")
+# Where orjson's numbers may not be jsonb's: integers beyond 64 bits, and exponents of four digits; no shorter number
+# leaves jsonb's range (`cleaning/json_exact.py`).
+_ODD_NUMBER: Final = re.compile(rb"[0-9]{19}|[0-9][eE][+-]?[0-9]{3}")
+_MOST_DIGITS: Final = 4_000
 
 _MISSING: Final = object()
 _UNREAD: Final = object()
@@ -74,10 +76,16 @@ def python_value(cell: Cell) -> Any:
         if text is None:
             return _malformed(cell)
         try:
-            value = json.loads(text)
+            # As jsonb prints it: 1e400 is an integer there, and no float.
+            value = json.loads(jsonb_text(text), parse_int=_whole)
         except RecursionError:
             return _malformed(cell)
     return JSON_NULL if value is None else value
+
+
+def _whole(digits: str) -> int | float:
+    """An integer; beyond the digits that Python converts (sys.set_int_max_str_digits) the float, which is infinite."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _malformed(cell: Cell) -> MalformedJson:
@@ -87,8 +95,8 @@ def _malformed(cell: Cell) -> MalformedJson:
 def _at(cell: Cell, path: Sequence[Step]) -> Any:
     """What the path leads to, _MISSING, or _UNREAD where orjson does not give what `jsonb` has.
 
-    It does but for the digits of a float and of an integer beyond 64 bits, which it makes a float; and a float that may
-    be beyond jsonb's range is a string there.
+    It does but for the digits of a float, an integer beyond 64 bits (a float to it) and a number beyond jsonb's
+    range, which is a string there.
     """
     if not isinstance(cell, (bytes, str)):
         return _UNREAD
@@ -105,7 +113,7 @@ def _at(cell: Cell, path: Sequence[Step]) -> Any:
         else:
             fits = isinstance(value, list) and -len(value) <= step < len(value)
             value = value[step] if fits else _MISSING
-    if isinstance(value, (float, dict, list)) and (len(raw) > PLAIN_LENGTH or _ODD_EXPONENT.search(raw)):
+    if isinstance(value, (float, dict, list)) and (len(raw) > PLAIN_LENGTH or _ODD_NUMBER.search(raw)):
         return _UNREAD
     return value
 

@@ -18,19 +18,9 @@ from typing import Any
 from ..cleaning.json_text import jsonb_text
 from .json_sql import LARGEST, NUMBER, NUMBER_LENGTH, SMALLEST
 from .json_value import Cell, Step, comparable, element_texts, is_filled, part_text, string_at, text_at, type_at
-from .types import read_moment
+from .types import read_moment, visible_text
 
 _NUMBER = re.compile(NUMBER.removesuffix("$"))
-
-
-def visible_text(raw: bytes) -> str:
-    r"""A text cell as PostgreSQL holds it after the migration: `\x00` for a NUL, `\xff` for a byte that is no UTF-8.
-
-    Python's own factory raises on such bytes, and its cursor never passes the row. What lies there can be had by
-    `CAST(column AS BLOB)`; a row is found by its stored bytes, not by this text.
-    """
-    text = raw.decode("utf-8", "backslashreplace")
-    return text.replace("\x00", "\\x00") if "\x00" in text else text
 
 
 def _text(cell: Cell, *path: Step) -> str | None:

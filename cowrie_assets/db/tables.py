@@ -11,12 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..catalog import TABLES, Column, Table, Type
-from .types import Flag, Json, Moment, Whole
+from .types import Flag, Json, Moment, Whole, Words
 
 METADATA = sa.MetaData()
 
 _TYPES: dict[Type, Callable[[], Any]] = {
-    Type.TEXT: sa.Text,
+    Type.TEXT: Words,
     Type.BIGINT: Whole,
     Type.DOUBLE: sa.Double,
     Type.BOOLEAN: Flag,

@@ -185,3 +185,30 @@ class Whole(TypeDecorator[int]):
     def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
         """What the column holds to an integer."""
         return None if dialect.name == "sqlite" and not isinstance(value, int) else value
+
+
+def visible_text(raw: bytes) -> str:
+    r"""A text cell as PostgreSQL holds it after the migration: `\x00` for a NUL, `\xff` for a byte that is no UTF-8.
+
+    It is the text factory of our SQLite connections: Python's own raises on such bytes, and its cursor never passes the
+    row. What lies there can be had by `CAST(column AS BLOB)`; a row is found by its stored bytes, not by this text.
+    """
+    text = raw.decode("utf-8", "backslashreplace")
+    return text.replace("\x00", "\\x00") if "\x00" in text else text
+
+
+class Words(TypeDecorator[str]):
+    """`text`; on SQLite blobs and numbers read as the text that the migration makes of them."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """The cell to text; PostgreSQL's is text already."""
+        return _words if dialect.name == "sqlite" else None
+
+
+def _words(cell: Any) -> str | None:
+    if cell is None or isinstance(cell, str):
+        return cell
+    return visible_text(cell) if isinstance(cell, bytes) else repr(cell)
