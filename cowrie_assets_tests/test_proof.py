@@ -211,7 +211,9 @@ def _lines(db: Loaded, name: str, columns: str) -> list[tuple[Any, ...]]:
         " WHERE source_rowid IS NOT NULL".encode()
     ).fetchall()
     keyed = {t.name for t, _ in db.cells(*Type)}
-    rows = [r for r in rows if r[1] in keyed]
+    db.rng.shuffle(rows)
+    # One line a row: a row whose key is not found has no cells to compare.
+    rows = list({(r[1], r[2]): r for r in rows if r[1] in keyed}.values())
     return db.rng.sample(sorted(rows, key=str), min(AT_ONCE, len(rows)))
 
 
