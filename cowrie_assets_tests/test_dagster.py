@@ -158,7 +158,8 @@ def test_a_damaged_target_fails_the_check(settings: Settings, instance: dg.Dagst
     with psycopg.connect(pg_url) as connection:
         connection.execute("DELETE FROM files WHERE id = 5")
     result = materialize(settings, instance, 'key:"validation/files"', keys[0], keys[-1])
-    assert [e.passed for e in result.get_asset_check_evaluations()] == [False]
+    found = {e.check_name: e.passed for e in result.get_asset_check_evaluations()}
+    assert found == {"row_equation": False, "every_cell": False}
 
 
 def test_the_schedule_asks_for_the_newest_window(settings: Settings) -> None:

@@ -82,7 +82,7 @@ def run_migration(pipeline: Pipeline, selection: Selection) -> RunResult:
     tags = {RANGE_START: selection.keys[0], RANGE_END: selection.keys[-1]} if selection.keys else {}
     stage_config = {"force": selection.force, "tables": list(selection.tables)}
     ops: dict[str, object] = {f"{s}__{u}": {"config": stage_config} for s in selection.stages for u in units}
-    proof = {"proof": str(selection.extent)}
+    proof = {"proof": str(selection.extent), "keep_proofs": True}
     ops |= {f"validation__{u}": {"config": stage_config | proof} for u in units if "validation" in selection.stages}
     if "postgres" in selection.stages:
         ops["target__finish"] = {"config": {"even_if_incomplete": selection.finish_anyway}}

@@ -43,6 +43,10 @@ class StageConfig(dg.Config):
     force: bool = False
     tables: list[str] = Field(default=[], description="Of `undated` and `other_tables`, only these; empty for all.")
     proof: str = Field(default="full", description="Of `validation`: full, counts, or a share of the rows such as 1%.")
+    keep_proofs: bool = Field(
+        default=False,
+        description="Of `validation`: leave what the ledger says was proven of this source and this load.",
+    )
 
 
 @dataclass
@@ -112,7 +116,9 @@ def _validation(
     pipeline: Pipeline, table: str, keys: list[str], config: StageConfig, run_id: str
 ) -> Iterator[tuple[str, Outcome]]:
     damage = list(pipeline.plan.damage_of(table))
-    for proof in pipeline.validate(table, keys, Extent.parse(config.proof), force=config.force):
+    for proof in pipeline.validate(
+        table, keys, Extent.parse(config.proof), force=config.force or not config.keep_proofs
+    ):
         metadata = {
             "source": proof.source,
             "target": proof.target,
