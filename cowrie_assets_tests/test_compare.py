@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from cowrie_assets.catalog import Type
 from cowrie_assets.export.canonical import canonical
 from cowrie_assets.export.compare import LISTED, Kinds, compare
+from cowrie_assets.export.relax import without_not_null
 from cowrie_assets.source.affinity import is_numeric
 from cowrie_assets.source.instants import parse_text
 from cowrie_assets_tests.test_source import database, opened
@@ -201,3 +202,19 @@ def test_affinity_is_what_sqlite_says(declared: str) -> None:
     ((kind,),) = connection.execute("SELECT typeof(a) FROM t").fetchall()
     connection.close()
     assert is_numeric(declared) == (kind in ("integer", "real"))
+
+
+@pytest.mark.parametrize(
+    ("sql", "relaxed"),
+    [
+        ("CREATE TABLE t (a INT NOT NULL, b)", "CREATE TABLE t (a INT NULL, b)"),
+        ("CREATE TABLE t (a not\n null ON CONFLICT FAIL)", "CREATE TABLE t (a NULL ON CONFLICT FAIL)"),
+        (
+            "CREATE TABLE \"NOT NULL (\" (a CHECK (a NOT NULL), [NOT NULL] DEFAULT ')NOT NULL' /* ) NOT NULL */)",
+            "CREATE TABLE \"NOT NULL (\" (a CHECK (a NOT NULL), [NOT NULL] DEFAULT ')NOT NULL' /* ) NOT NULL */)",
+        ),
+        ("CREATE TABLE t (a_NOT NULL, b NOT NULLS)", "CREATE TABLE t (a_NOT NULL, b NOT NULLS)"),
+    ],
+)
+def test_only_a_columns_not_null_is_lifted(sql: str, relaxed: str) -> None:
+    assert without_not_null(sql) == relaxed

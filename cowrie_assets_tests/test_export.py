@@ -19,10 +19,9 @@ from cowrie_assets.cli.main import main
 from cowrie_assets.demo import make_demo
 from cowrie_assets.errors import ExportError, SettingsError, TargetError
 from cowrie_assets.export.compare import compare, kinds_of
-from cowrie_assets.export.run import Exported, TableExport, export
+from cowrie_assets.export.run import STEP, Exported, TableExport, export
 from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.policies import Treatment
-from cowrie_assets.settings import Grain
 from cowrie_assets_tests.dirty import make
 from cowrie_assets_tests.test_hostile import hostile_source
 from cowrie_assets_tests.test_migration import migrate, pipeline_for, query
@@ -69,7 +68,7 @@ def test_misplaced_and_dirty_cells_come_back(seed: int, json_type: Type, pg_url:
     for name in ("hostile", "dirty"):
         query(pg_url, "DROP SCHEMA IF EXISTS public, cowrie_migration CASCADE; CREATE SCHEMA public")
         (tmp_path / name).mkdir()
-        there_and_back(tmp_path / f"{name}.sqlite", pg_url, tmp_path / name, treatment=treatment, grain=Grain.MONTH)
+        there_and_back(tmp_path / f"{name}.sqlite", pg_url, tmp_path / name, treatment=treatment)
 
 
 def odd_database(path: Path) -> Path:
@@ -123,6 +122,36 @@ def test_every_class_in_every_column_comes_back(pg_url: str, tmp_path: Path) -> 
         order = 'SELECT typeof("c0 ""INTEGER"""), hex("c8 """"") FROM keyless ORDER BY rowid'
         with opened(source) as given:
             assert back.execute(order).fetchall() == given.execute(order).fetchall()
+
+
+def test_rows_from_before_their_declarations_come_back(pg_url: str, tmp_path: Path) -> None:
+    source = database(
+        tmp_path / "s.sqlite",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, p JSON, v TEXT, UNIQUE (v))",
+        """INSERT INTO t VALUES (1, '{"a": "x"}', 'v'), (2, '{cut "a": "y"', 'w'), (3, 'nothing', NULL)""",
+        "PRAGMA writable_schema = ON",
+        """UPDATE sqlite_master SET sql = 'CREATE TABLE t (id INTEGER PRIMARY KEY, p JSON, v TEXT NOT NULL ON CONFLICT
+        FAIL DEFAULT (1 NOT NULL), a TEXT AS (json_extract(p, ''$.a'')) VIRTUAL NOT /* NULL */ NULL,
+        b TEXT AS (a || ''b'') VIRTUAL, UNIQUE (v), CHECK (v <> ''w''))' WHERE name = 't'""",
+    )
+    there_and_back(source, pg_url, tmp_path)
+    with opened(tmp_path / "back.sqlite") as back:
+        assert back.execute("SELECT a, b, v FROM t WHERE id = 1").fetchall() == [("x", "xb", "v")]
+        assert back.execute("SELECT id FROM t ORDER BY id").fetchall() == [(1,), (2,), (3,)]
+
+
+def test_an_error_in_mid_table_ends_the_export(small: Pipeline, pg_url: str, tmp_path: Path) -> None:
+    query(pg_url, "INSERT INTO n SELECT repeat('x', 1000) FROM generate_series(1, 20000)")
+    query(pg_url, "UPDATE cowrie_migration.partitions SET loaded_rows = 20002 WHERE table_name = 'n'")
+
+    def stop(table: str, rows: int, total: int | None) -> None:
+        if rows >= STEP:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(small.connect, tmp_path / "a.sqlite", progress=stop)
+    assert not [p for p in tmp_path.iterdir() if "a.sqlite" in p.name]
+    export(small.connect, tmp_path / "a.sqlite")
 
 
 @pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])

@@ -5,8 +5,8 @@ Belongs here: SQL over the target and the ledger. Not here: what a cell was (`re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +67,9 @@ class Snapshot(AbstractContextManager["Snapshot"]):
     def __init__(self, connect: Callable[[], Connection]) -> None:
         """Open both, read only."""
         self._stack = ExitStack()
+        self._streams: list[Generator[tuple[Any, ...], None, None]] = []
         try:
-            self.rows, self.side = (self._stack.enter_context(connect()) for _ in range(2))
+            self.rows, self.side = (self._stack.enter_context(closing(connect())) for _ in range(2))
             begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
             self.rows.execute(begin)
             (name,) = self._one(self.rows, "SELECT pg_export_snapshot()")
@@ -81,8 +82,20 @@ class Snapshot(AbstractContextManager["Snapshot"]):
             raise
 
     def __exit__(self, *error: object) -> None:
-        """Close both."""
+        """Close both; after an error a COPY may be half read, and it holds its connection's lock."""
+        for stream in self._streams:
+            stream.close()
         self._stack.close()
+
+    def _copy(self, query: str, types: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        def read() -> Generator[tuple[Any, ...], None, None]:
+            statement = f"COPY ({query}) TO STDOUT (FORMAT binary)"
+            with self.rows.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+                copy.set_types(types)
+                yield from copy.rows()
+
+        self._streams.append(stream := read())
+        return stream
 
     @staticmethod
     def _one(connection: Connection, query: str, *parameters: object) -> tuple[Any, ...]:
@@ -178,10 +191,8 @@ class Snapshot(AbstractContextManager["Snapshot"]):
         columns = [table.column(n) for n in planned.source.stored]
         chosen = ", ".join([rowid, ours, *(_expression(c.name, c.type) for c in columns)])
         condition = f"NOT {_added(table)}" + ("" if everything else f" AND {mine}")
-        copy_sql = f"COPY (SELECT {chosen} FROM {source} WHERE {condition}{order}) TO STDOUT (FORMAT binary)"
-        with self.rows.cursor() as cursor, cursor.copy(copy_sql.encode()) as copy:
-            copy.set_types(["int8", "bool", *(_WIRE.get(c.type, "text") for c in columns)])
-            yield from copy.rows()
+        types = ["int8", "bool", *(_WIRE.get(c.type, "text") for c in columns)]
+        return self._copy(f"SELECT {chosen} FROM {source} WHERE {condition}{order}", types)
 
     def _mine(self, table: Table, everything: bool) -> str:
         """SQL: whether a row is one that this migration loaded."""
@@ -235,13 +246,11 @@ class Snapshot(AbstractContextManager["Snapshot"]):
 
     def set_aside(self, table: str) -> Iterator[tuple[int | None, str]]:
         """The quarantine's rows: rowid (None without one) and the cells as JSON."""
-        sql = (
-            "COPY (SELECT source_rowid, original::text FROM cowrie_migration.quarantine"
-            f" WHERE table_name = {literal(table)} ORDER BY source_rowid) TO STDOUT (FORMAT binary)"
+        query = (
+            "SELECT source_rowid, original::text FROM cowrie_migration.quarantine"
+            f" WHERE table_name = {literal(table)} ORDER BY source_rowid"
         )
-        with self.rows.cursor() as cursor, cursor.copy(sql.encode()) as copy:
-            copy.set_types(["int8", "text"])
-            yield from copy.rows()
+        return ((rowid, original) for rowid, original in self._copy(query, ["int8", "text"]))
 
     def large_cell(self, table: str, rowid: int | None, column: str) -> bytes:
         """A set-aside cell that lies in parts; ExportError where two rows without a rowid have one."""

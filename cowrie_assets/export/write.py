@@ -18,6 +18,7 @@ from ..source.declared import Declaration, Declared
 from ..source.ranges import Rowids
 from ..source.schema import SourceTable, quoted
 from .read import Large
+from .relax import Relaxed
 from .restore import Cell, Raw, Row
 
 CHUNK_ROWS = 500
@@ -41,6 +42,7 @@ class Target:
         self._create([d for d in declared.objects if d.kind == "table"])
         # Before the rows: what they refuse is then known row by row.
         self._create(unique)
+        self.relaxed = Relaxed(connection, declared)
         self._later = [d for d in declared.objects if d.kind != "table" and d not in unique]
 
     def _pragma(self, name: str) -> None:
@@ -67,6 +69,7 @@ class Target:
 
     def finish(self) -> None:
         """Indexes, views, triggers, AUTOINCREMENT's marks and the file's settings."""
+        self.relaxed.restore()
         self._create(self._later)
         for table, mark in self.declared.sequences.items():
             high = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
@@ -101,7 +104,8 @@ def new_file(path: Path, declared: Declared, *, overwrite: bool) -> Iterator[Tar
         check_free(path, overwrite=overwrite)
         part.replace(path)
     except sqlite3.Error as error:
-        raise ExportError(f"{path} cannot be written: {error}.", hint="Free space there, then export again.") from error
+        hint = "Free space there, then export again." if "full" in str(error) else None
+        raise ExportError(f"{path} cannot be written: {error}.", hint=hint) from error
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror}.") from error
     finally:
@@ -150,6 +154,7 @@ class Writing:
 class _TableWriter:
     def __init__(self, target: Target, table: SourceTable, writing: Writing) -> None:
         self.connection, self.table, self.writing = target.connection, table, writing
+        self.relaxed = target.relaxed
         self.encoding = str(target.declared.pragmas.get("encoding", "UTF-8"))
         self.rowid = table.rowid if writing.reserved is not None else None
         self.columns = ", ".join([*([self.rowid] if self.rowid else []), *map(quoted, table.stored)])
@@ -214,6 +219,9 @@ class _TableWriter:
             try:
                 self.connection.execute(sql, [row.rowid, *spelled] if self.rowid else spelled)
             except sqlite3.IntegrityError as error:
+                if "NOT NULL" in str(error) and self.relaxed.allow_nulls(self.table.name):
+                    self._one(row)
+                    return
                 refused = error
             else:
                 return

@@ -1,0 +1,78 @@
+"""Lifts what would refuse the source's own rows until they are in: virtual columns, NOT NULL.
+
+Belongs here: changing a table's declaration in sqlite_master and putting it back. Not here: rows (`write.py`).
+
+A source may hold rows from before its declarations: json_extract fails on malformed JSON in a virtual column, and NULLs
+lie under NOT NULL. Neither is stored in a row, so a table that is written without them reads the same under its true
+declaration.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import suppress
+
+from ..source.declared import Declared
+from ..source.schema import quoted
+
+_TOKEN = re.compile(
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|/\*.*?(?:\*/|$)|[()]|NOT\s+NULL\b|\w+",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+class Relaxed:
+    """The tables of a new file whose declaration is not the true one for now."""
+
+    def __init__(self, connection: sqlite3.Connection, declared: Declared) -> None:
+        """Take the virtual columns out of every table; each is still empty."""
+        self.connection = connection
+        self.true = {d.name: d.sql for d in declared.objects if d.kind == "table"}
+        self._changed = {name for name in self.true if self._drop_computed(name)}
+
+    def _drop_computed(self, table: str) -> bool:
+        rows = self.connection.execute(f"PRAGMA table_xinfo({quoted(table)})").fetchall()
+        computed = [row[1] for row in rows if row[6] == 2]
+        for column in reversed(computed):
+            with suppress(sqlite3.Error):  # a constraint or unique index needs it: its rows were computable
+                self.connection.execute(f"ALTER TABLE {quoted(table)} DROP COLUMN {quoted(column)}")
+        return bool(computed)
+
+    def allow_nulls(self, table: str) -> bool:
+        """Take NOT NULL out of a table's declaration; False where there is none left."""
+        sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
+        (now,) = self.connection.execute(sql, (table,)).fetchone()
+        relaxed = without_not_null(now)
+        if relaxed == now:
+            return False
+        self._changed.add(table)
+        self._declare({table: relaxed})
+        return True
+
+    def restore(self) -> None:
+        """Put the true declarations back."""
+        self._declare({name: self.true[name] for name in self._changed})
+
+    def _declare(self, declarations: dict[str, str]) -> None:
+        if declarations:
+            self.connection.execute("PRAGMA writable_schema = ON")
+            for name, sql in declarations.items():
+                self.connection.execute(
+                    "UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = ?", (sql, name)
+                )
+            # RESET also makes SQLite read the declarations again (pragma.html#pragma_writable_schema).
+            self.connection.execute("PRAGMA writable_schema = RESET")
+
+
+def without_not_null(sql: str) -> str:
+    """A CREATE TABLE with NULL for its columns' NOT NULL; within an expression that is an operator, and stays."""
+    depth = 0
+
+    def blank(match: re.Match[str]) -> str:
+        nonlocal depth
+        token = match.group()
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        return "NULL" if depth == 1 and re.fullmatch(r"NOT\s+NULL", token, re.IGNORECASE) else token
+
+    return _TOKEN.sub(blank, sql)
