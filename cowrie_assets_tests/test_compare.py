@@ -18,7 +18,7 @@ from cowrie_assets.catalog import Type
 from cowrie_assets.export.canonical import canonical
 from cowrie_assets.export.compare import LISTED, Kinds, compare
 from cowrie_assets.export.relax import without_not_null
-from cowrie_assets.source.affinity import is_numeric
+from cowrie_assets.source.affinity import alters, is_numeric
 from cowrie_assets.source.instants import parse_text
 from cowrie_assets_tests.test_source import database, opened
 
@@ -218,3 +218,18 @@ def test_affinity_is_what_sqlite_says(declared: str) -> None:
 )
 def test_only_a_columns_not_null_is_lifted(sql: str, relaxed: str) -> None:
     assert without_not_null(sql) == relaxed
+
+
+@pytest.mark.parametrize("declared", ["", "INT", "TEXT", "BLOB", "REAL", "NUMERIC", "JSON", "FLOAT", "CHARINT"])
+@pytest.mark.parametrize(
+    "cell",
+    [5, 0, -(2**63), 5.0, 5.5, -0.5, 1e300, 2.0**63, float("inf"), "5", " 5.0 ", "\t+.5e3\n", "5.", ".", "", "a", "5a",
+     "0x5", "1e", "inf", "\x0b1", "1\x00", "٥", b"5", None],
+)  # fmt: skip
+def test_what_a_declaration_alters_is_what_sqlite_alters(declared: str, cell: object) -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.execute(f"CREATE TABLE t (a {declared})")
+    connection.execute("INSERT INTO t VALUES (?)", (cell,))
+    (stored,) = connection.execute("SELECT a FROM t").fetchone()
+    connection.close()
+    assert alters(declared, cell) == (type(stored) is not type(cell))

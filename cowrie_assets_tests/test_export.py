@@ -129,7 +129,11 @@ def test_rows_from_before_their_declarations_come_back(pg_url: str, tmp_path: Pa
         tmp_path / "s.sqlite",
         "CREATE TABLE t (id INTEGER PRIMARY KEY, p JSON, v TEXT, UNIQUE (v))",
         """INSERT INTO t VALUES (1, '{"a": "x"}', 'v'), (2, '{cut "a": "y"', 'w'), (3, 'nothing', NULL)""",
+        'CREATE TABLE u (k INTEGER PRIMARY KEY, "a b", c, d, e)',
+        "INSERT INTO u VALUES (1, 5, '5', 5.0, 5), (2, 'x', 5, 5.5, 5.0), (3, 1e300, 'y', '1e5', x'35')",
         "PRAGMA writable_schema = ON",
+        """UPDATE sqlite_master SET sql = 'CREATE TABLE u (k INTEGER PRIMARY KEY, "a b" VARCHAR(5), c INTEGER,
+        d  NUMERIC(5,2) DEFAULT 5, e REAL)' WHERE name = 'u'""",
         """UPDATE sqlite_master SET sql = 'CREATE TABLE t (id INTEGER PRIMARY KEY, p JSON, v TEXT NOT NULL ON CONFLICT
         FAIL DEFAULT (1 NOT NULL), a TEXT AS (json_extract(p, ''$.a'')) VIRTUAL NOT /* NULL */ NULL,
         b TEXT AS (a || ''b'') VIRTUAL, UNIQUE (v), CHECK (v <> ''w''))' WHERE name = 't'""",

@@ -1,16 +1,17 @@
-"""Lifts what would refuse the source's own rows until they are in: virtual columns, NOT NULL.
+"""Lifts what would refuse the source's own rows until they are in: virtual columns, NOT NULL, declared types.
 
 Belongs here: changing a table's declaration in sqlite_master and putting it back. Not here: rows (`write.py`).
 
 A source may hold rows from before its declarations: json_extract fails on malformed JSON in a virtual column, and NULLs
-lie under NOT NULL. Neither is stored in a row, so a table that is written without them reads the same under its true
-declaration.
+lie under NOT NULL, numbers under TEXT. A row stores none of these, so a table that is written without them reads the
+same under its true declaration.
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Mapping
 from contextlib import suppress
 
 from ..source.declared import Declared
@@ -22,12 +23,16 @@ _TOKEN = re.compile(
 )
 
 
+_NOW = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
+
+
 class Relaxed:
     """The tables of a new file whose declaration is not the true one for now."""
 
     def __init__(self, connection: sqlite3.Connection, declared: Declared) -> None:
         """Take the virtual columns out of every table; each is still empty."""
         self.connection = connection
+        self._typed: dict[str, str] = {}
         self.true = {d.name: d.sql for d in declared.objects if d.kind == "table"}
         self._changed = {name for name in self.true if self._drop_computed(name)}
 
@@ -41,14 +46,27 @@ class Relaxed:
 
     def allow_nulls(self, table: str) -> bool:
         """Take NOT NULL out of a table's declaration; False where there is none left."""
-        sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
-        (now,) = self.connection.execute(sql, (table,)).fetchone()
+        (now,) = self.connection.execute(_NOW, (table,)).fetchone()
         relaxed = without_not_null(now)
         if relaxed == now:
             return False
         self._changed.add(table)
         self._declare({table: relaxed})
         return True
+
+    def set_types(self, table: str, declared: Mapping[str, str] | None = None) -> None:
+        """Take the declared types of these columns away for the next row; without `declared` give them back."""
+        if declared is None:
+            self._declare({table: self._typed.pop(table)})
+            return
+        (now,) = self.connection.execute(_NOW, (table,)).fetchone()
+        self._typed[table] = now
+        for column, kind in declared.items():
+            spelled = "|".join(re.escape(f"{a}{column.replace(b, b + b)}{b}") for a, b in ('""', "``", "[]", "''"))
+            name = rf"([(,]\s*(?:{spelled}|{re.escape(column)}\b)\s*){re.escape(kind)}"
+            now = re.sub(name, r"\g<1>BLOB", now, count=1)
+        self._changed.add(table)
+        self._declare({table: now})
 
     def restore(self) -> None:
         """Put the true declarations back."""

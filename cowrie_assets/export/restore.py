@@ -18,7 +18,7 @@ import numpy as np
 from ..catalog import Type
 from ..errors import ExportError
 from ..planning.plan import TablePlan
-from ..source.affinity import is_numeric
+from ..source.affinity import alters, is_numeric
 from ..source.cells import Storage
 from .read import Fix, Large, Snapshot
 
@@ -48,7 +48,7 @@ class Row:
         rowid: the source's, or None where it is not known.
         cells: of the source's stored columns, in their order.
         ours: False for rows that were written to the target by others.
-        exact: positions of cells that the ledger tells byte for byte.
+        exact: positions of cells of which the ledger tells more than the target: bytes or class.
         aside: whether it comes from the quarantine.
     """
 
@@ -91,6 +91,12 @@ class Restorer:
             i for i, n in enumerate(self.names) if target.column(n).type in (Type.TIMESTAMPTZ, Type.JSONB)
         ]
         self.dates = [i for i, n in enumerate(self.names) if target.column(n).type is Type.TIMESTAMPTZ]
+        # A number under a declaration that makes text of it: from before that declaration.
+        self.numbers = [
+            i
+            for i, n in enumerate(self.names)
+            if target.column(n).type in (Type.BIGINT, Type.BOOLEAN, Type.DOUBLE) and alters(declared[n], 0)
+        ]
         self.restored = 0
 
     def rows(self, *, everything: bool) -> Iterator[Row]:
@@ -107,16 +113,19 @@ class Restorer:
             yield from self._batch(batch)
 
     def _batch(self, rows: list[Row]) -> list[Row]:
-        for row in rows:
-            for i in self.dates:
-                text = row.cells[i]
-                if isinstance(text, str) and text.endswith(".000000"):
-                    row.cells[i] = text[:-7]
-            for i in self.widened:
-                row.cells[i] = _number(row.cells[i])
         told = [row for row in rows if row.ours and row.rowid is not None]
         if told:
             self._details(told)
+        for row in rows:
+            for i in self.dates:
+                text = row.cells[i]
+                if i not in row.exact and isinstance(text, str) and text.endswith(".000000"):
+                    row.cells[i] = text[:-7]
+            for i in self.widened:
+                if i not in row.exact:
+                    row.cells[i] = _number(row.cells[i])
+            if self.numbers:
+                row.exact |= frozenset(self.numbers)
         return rows
 
     def _details(self, rows: list[Row]) -> None:
@@ -125,8 +134,9 @@ class Restorer:
             at = self.place[column]
             for storage, ranges in classes.items():
                 for position in np.flatnonzero(ranges.holds(rowids)).tolist():
-                    cells = rows[position].cells
-                    cells[at] = _as(storage, cells[at])
+                    row = rows[position]
+                    row.cells[at] = _as(storage, row.cells[at])
+                    row.exact |= {at}
         for column, ranges in self.derived.items():
             if column in self.place:  # else the source computes it
                 for position in np.flatnonzero(ranges.holds(rowids)).tolist():

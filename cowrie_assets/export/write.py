@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ExportError, SettingsError
+from ..source.affinity import alters
 from ..source.declared import Declaration, Declared
 from ..source.ranges import Rowids
 from ..source.schema import SourceTable, quoted
@@ -155,6 +156,8 @@ class _TableWriter:
     def __init__(self, target: Target, table: SourceTable, writing: Writing) -> None:
         self.connection, self.table, self.writing = target.connection, table, writing
         self.relaxed = target.relaxed
+        declared = {c.name: c.declared for c in table.columns}
+        self.declared = [declared[name] for name in table.stored]
         self.encoding = str(target.declared.pragmas.get("encoding", "UTF-8"))
         self.rowid = table.rowid if writing.reserved is not None else None
         self.columns = ", ".join([*([self.rowid] if self.rowid else []), *map(quoted, table.stored)])
@@ -175,7 +178,7 @@ class _TableWriter:
             if self.rowid and row.rowid is None:
                 row.rowid = self._free()
             # Only the ledger gives such cells, and few rows have one.
-            if row.exact and any(isinstance(cell, Raw | Large) for cell in row.cells):
+            if row.exact and (any(isinstance(cell, Raw | Large) for cell in row.cells) or self._altered(row)):
                 self._flush(chunk)
                 self._one(row)
                 chunk = []
@@ -185,6 +188,10 @@ class _TableWriter:
                 self._flush(chunk)
                 chunk = []
         self._flush(chunk)
+
+    def _altered(self, row: Row) -> list[str]:
+        """The columns whose declaration would store the cell in another class."""
+        return [self.table.stored[i] for i in row.exact if alters(self.declared[i], row.cells[i])]
 
     def _free(self) -> int:
         """The next rowid that no other row is known to have."""
@@ -215,20 +222,29 @@ class _TableWriter:
         bound: list[Cell] = [self._bytes(cell) if isinstance(cell, Raw) else cell for cell in cells]
         sql = self._sql(raw) if raw else self.plain
         refused: sqlite3.IntegrityError | None = None
+        if altered := self._altered(row):
+            self.relaxed.set_types(self.table.name, {c: self.declared[self.table.stored.index(c)] for c in altered})
         for spelled in self._spellings(bound, row.exact):
-            try:
-                self.connection.execute(sql, [row.rowid, *spelled] if self.rowid else spelled)
-            except sqlite3.IntegrityError as error:
-                if "NOT NULL" in str(error) and self.relaxed.allow_nulls(self.table.name):
-                    self._one(row)
-                    return
-                refused = error
-            else:
-                return
+            refused = self._try(sql, [row.rowid, *spelled] if self.rowid else spelled)
+            if refused is None:
+                break
+        if altered:
+            self.relaxed.set_types(self.table.name)
+        if refused is None:
+            return
         if row.ours:
             where = f"rowid {row.rowid}" if row.rowid is not None else "a row"
             raise ExportError(f"Table {self.table.name}: {where} cannot be written: {refused}.") from refused
         self.clashes += 1
+
+    def _try(self, sql: str, bound: list[Cell]) -> sqlite3.IntegrityError | None:
+        try:
+            self.connection.execute(sql, bound)
+        except sqlite3.IntegrityError as error:
+            if "NOT NULL" in str(error) and self.relaxed.allow_nulls(self.table.name):
+                return self._try(sql, bound)
+            return error
+        return None
 
     def _bytes(self, raw: Raw) -> bytes:
         """Bytes that CAST reads as this text in the file's encoding."""

@@ -14,10 +14,13 @@ the way back needs only the cell's class; the target's type tells it, but for th
 | jsonb, json      | text; N: number where it reads | integer where not N (reals are repairs)             |
 | bytea            | blob                           | nothing                                             |
 
-Under N no text reads as a number: affinity made numbers of all that do.
+Under N no text reads as a number: affinity made numbers of all that do. Where a declaration was changed after the rows
+(PRAGMA writable_schema), a class that it would not have let in is recorded too.
 """
 
 from __future__ import annotations
+
+import re
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,7 +35,7 @@ _HOME = {
     Type.DOUBLE: Storage.REAL,
     Type.BYTEA: Storage.BLOB,
 }
-_NUMBERS = (Storage.INTEGER, Storage.REAL)
+_READS_AS_NUMBER = r"[ \t-\r]*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?[ \t-\r]*"
 
 
 def is_numeric(declared: str) -> bool:
@@ -47,20 +50,55 @@ def is_numeric(declared: str) -> bool:
     return bool(name) and name != "ANY" and not any(word in name for word in ("CHAR", "CLOB", "TEXT", "BLOB"))
 
 
+def is_real(declared: str) -> bool:
+    """Whether a column of that declared type makes reals of integers."""
+    name = declared.upper()
+    return is_numeric(declared) and "INT" not in name and any(word in name for word in ("REAL", "FLOA", "DOUB"))
+
+
+def alters(declared: str, cell: object) -> bool:
+    """Whether a column of that declared type would store such a cell (str for text) in another class.
+
+    No cell of it is one, but where the declaration was written after the cells (PRAGMA writable_schema).
+    """
+    if not is_numeric(declared):
+        is_text = any(word in declared.upper() for word in ("CHAR", "CLOB", "TEXT"))
+        return is_text and isinstance(cell, int | float)
+    if isinstance(cell, str):
+        return re.fullmatch(_READS_AS_NUMBER, cell) is not None
+    if isinstance(cell, int):
+        return is_real(declared)
+    return not is_real(declared) and isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**63
+
+
 def unexpected(cells: Cells, kind: Type, declared: str) -> dict[Storage, pa.BooleanArray]:
     """The cells whose class the target's value does not tell: class -> mask; empty for nearly every column."""
-    home = _HOME.get(kind, Storage.TEXT)
-    if cells.storage in (home, Storage.NULL):
+    home, numeric = _HOME.get(kind, Storage.TEXT), is_numeric(declared)
+    if cells.storage is Storage.NULL or (cells.storage is home and not numeric):
         return {}
-    numeric, classes = is_numeric(declared), cells.classes()
     found: dict[Storage, pa.BooleanArray] = {}
     for storage in (Storage.INTEGER, Storage.REAL, Storage.TEXT, Storage.BLOB):
-        if storage is home or cells.storage not in (None, storage):
+        if cells.storage not in (None, storage) or (storage is home and not numeric):
             continue
-        mask = pc.equal(classes, int(storage))
-        if numeric and storage in _NUMBERS:
-            # 'inf' is the one text of a number that does not read as one.
-            mask = pc.and_(mask, pc.fill_null(pc.is_inf(cells.of(Storage.REAL)), False))
-        if pc.any(mask).as_py():
+        mask = _mask_numeric(cells, storage, home, declared) if numeric else pc.equal(cells.classes(), int(storage))
+        if mask is not None and pc.any(mask).as_py():
             found[storage] = mask
     return found
+
+
+def _mask_numeric(cells: Cells, storage: Storage, home: Storage, declared: str) -> pa.BooleanArray | None:
+    """Under numeric affinity: what affinity would have altered, the text 'inf' of a real, and blobs."""
+    if storage is Storage.TEXT:
+        if home is not storage:
+            return None
+        return pc.fill_null(pc.match_substring_regex(cells.of(storage), f"^(?:{_READS_AS_NUMBER})$"), False)
+    if storage is Storage.REAL:
+        reals = cells.of(storage)
+        mask = pc.is_inf(reals) if home is not storage else pc.equal(reals, None)
+        if not is_real(declared):
+            whole = pc.and_(pc.equal(pc.floor(reals), reals), pc.less(pc.abs(reals), 2.0**63))
+            mask = pc.or_kleene(mask, whole)
+        return pc.fill_null(mask, False)
+    if storage is Storage.INTEGER and not is_real(declared):
+        return None
+    return None if storage is home else pc.equal(cells.classes(), int(storage))
