@@ -21,7 +21,7 @@ import click
 import psycopg
 import pytest
 
-from cowrie_assets.cli.main import cli, main
+from cowrie_assets.cli.main import COMMANDS, cli, main
 from cowrie_assets.demo import make_demo
 
 README = Path(__file__).parent.parent / "README.md"
@@ -76,19 +76,21 @@ def url(pg_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
         return f"postgresql://{info.user}@/{info.dbname}?host={info.host}&port={info.port}"
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_has_help(name: str, run: Run) -> None:
     ended = run(name, "--help")
     assert ended.code == 0
-    assert cli.commands[name].help
-    for parameter in cli.commands[name].params:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert command.help
+    for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name} {parameter.opts[0]}"
 
 
 def test_the_readme_names_every_command_and_no_other() -> None:
     text = README.read_text(encoding="utf-8")
-    for name in cli.commands:
+    for name in COMMANDS:
         assert f"cowrie-assets {name}" in text, name
 
 

@@ -15,6 +15,7 @@ import pytest
 from cowrie_assets.db.settings import EngineSettings, load_engine_settings
 from cowrie_assets.enrichment.config import CONTACT, SERVICES, service_configs
 from cowrie_assets.errors import SettingsError
+from cowrie_assets.health.settings import HealthSettings, load_health_settings
 from cowrie_assets.settings import Grain, load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,7 @@ def test_it_loads_as_it_is() -> None:
     assert settings.target == "postgresql://cowrie@db.example.org:5432/cowrie?sslmode=verify-full"
     assert settings.source == Path("/srv/cowrie/cowrieprocessor.sqlite")
     assert load_engine_settings(ENV) == EngineSettings()
+    assert load_health_settings(None, ENV) == HealthSettings()
     assert len(tomllib.loads(TEXT)["sensor"]) == 2
 
 
@@ -55,6 +57,7 @@ def test_every_commented_line_can_be_switched_on(uncommented: dict[str, str]) ->
     assert (str(settings.start), str(settings.end), settings.grain) == ("2026-10-01", "2026-10-31", None)
     assert settings.treatment != load_settings({}, ROOT).treatment  # the rule that differs
     assert load_engine_settings(uncommented).url == "postgresql://cowrie@db.example.org/cowrie"
+    assert load_health_settings(None, uncommented).status_dir == Path("/srv/cowrie/status")
     content = tomllib.loads(Path(uncommented["COWRIE_SENSORS_FILE"]).read_text(encoding="utf-8"))
     configs = service_configs({}, content["enrichment"])
     assert all(config.credential for config in configs.values())
@@ -67,6 +70,7 @@ def test_no_setting_of_the_code_lacks_in_it() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "cowrie_assets").rglob("*.py"))
     names = {name for name in re.findall(r"COWRIE_[A-Z_]*[A-Z]\b", code) if not code.count(f"{name}_{{")}
     names |= {f"COWRIE_DB_{field.name.upper()}" for field in fields(EngineSettings)}
+    names |= {f"COWRIE_HEALTH_{field.name.upper()}" for field in fields(HealthSettings) if field.name != "status_dir"}
     for name, default in SERVICES.items():
         key = ["CONTACT"] if name == CONTACT else ["API_KEY", "API_KEY_FILE"]
         names |= {f"COWRIE_{default.prefix}_{end}" for end in (*key, "BASE_URL", "PER_MINUTE")}

@@ -14,6 +14,7 @@ from ..catalog import DATED
 from ..errors import CowrieError
 from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
+from .health import health_check
 from .partitions import CRON, newest_closed, partitions_of, provisional_windows
 from .stages import stage_assets
 from .target import target_assets
@@ -57,6 +58,7 @@ def build_defs(
 
     return dg.Definitions(
         assets=[*stage_assets(make, partitions), *target_assets(make)],
+        asset_checks=[health_check(make)],
         jobs=[dg.define_asset_job(MIGRATION_JOB, selection=dg.AssetSelection.all()), window],
         schedules=[newest_window],
         # A step is seconds of Python around SQLite, Arrow and COPY: a process a step costs 0.6 s each in imports alone.
