@@ -14,7 +14,7 @@ import click
 from .. import __version__
 from ..errors import FULL, CowrieError, StagingError
 from ..reporting.text import ERROR_LENGTH, inert
-from . import debug, enrichment, export, inspect, maintain, migrate, rules, show
+from . import db, debug, enrichment, export, inspect, maintain, migrate, rules, show
 
 INTERRUPTED = 3
 
@@ -48,6 +48,7 @@ for command in (
     maintain.psql,
     enrichment.enrichment,
     debug.debug,
+    db.db,
 ):
     cli.add_command(command)
 
