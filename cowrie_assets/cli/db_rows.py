@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .databases import database_option, opened, require_tables
+from .databases import database_option, opened, require_tables, unmigrated
 from .options import json_option, settings_from
 from .output import StageBars, print_json, print_table
 
@@ -39,8 +39,11 @@ def backfill_files(database: str | None, dry_run: bool, after: int, as_json: boo
     def show(done: Backfill) -> None:
         click.echo(f"{done.events:,} events of files, up to event {done.last_id:,}", err=True)
 
-    with opened(database, write=not dry_run, doing="Filling files") as engine:
-        require_tables(engine, raw_events="source_generation", files=None)
+    with ExitStack() as stack:
+        engine = stack.enter_context(opened(database, write=not dry_run, doing="Filling files"))
+        if not dry_run:
+            stack.enter_context(unmigrated(database))
+        require_tables(engine, raw_events=None, files=None)
         done = run(engine, dry_run=dry_run, after=after, progress=None if as_json else show)
     if as_json:
         print_json(asdict(done) | {"dry_run": dry_run})
@@ -125,6 +128,8 @@ def repair(database: str | None, apply: bool, as_json: bool) -> None:
 
     with ExitStack() as stack:
         engine = stack.enter_context(opened(database, write=apply, doing="Repairing"))
+        if apply:
+            stack.enter_context(unmigrated(database))
         progress = _bars(stack, "repair", as_json)
         done = run(engine, settings_from().treatment, apply=apply, progress=progress)
     if as_json:

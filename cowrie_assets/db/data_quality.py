@@ -59,7 +59,7 @@ class Analysis:
 
     Attributes:
         rows: rows by table.
-        not_checked: tables that the rules know nothing of.
+        not_checked: tables, and columns of others (`table.column`), that the rules know nothing of.
     """
 
     rows: dict[str, int]

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -51,19 +50,15 @@ def optimize(
         before = database_bytes(connection)
         if is_postgres(connection):
             statements = _for_postgres(list(user_tables(connection).values()), steps)
-            run: Callable[[str], Any] = connection.exec_driver_sql
         else:
             if "vacuum" in steps:
                 _require_space(sqlite_file(connection), before, label(engine))
             statements = _for_sqlite(steps)
-            connection.rollback()  # VACUUM takes no transaction
-            run = connection.connection.driver_connection.execute  # type: ignore[union-attr]
+            connection.exec_driver_sql("COMMIT")  # VACUUM takes no transaction, and the engine begins one for reading
         for statement in statements:
             if progress:
                 progress(statement)
-            result = run(statement)
-            if not is_postgres(connection):
-                result.fetchall()
+            connection.exec_driver_sql(statement)
         return Optimized(before, database_bytes(connection), tuple(statements))
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ..catalog import TABLES, Column, Table, Type
+from ..errors import DatabaseError
 from ..loading.ledger import SCHEMA
 from ..planning.plan import TablePlan
 from ..planning.shape import is_known
@@ -22,7 +23,7 @@ from ..policies import Treatment
 from ..source.cells import Cells
 from ..source.reader import Batch, read_table
 from ..source.schema import SourceColumn, SourceTable, quoted, read_schema
-from .relations import is_postgres
+from .relations import is_postgres, sqlite_file
 
 PAGE_ROWS = 5_000
 """Rows of a page on PostgreSQL; on SQLite a page is what the source reader hands on, some 8 MB."""
@@ -114,18 +115,20 @@ class Pages:
 
 
 def pages_of(connection: sa.Connection, treatment: Treatment) -> tuple[dict[str, Pages], list[str]]:
-    """How each known table is read, and the names of the tables that the rules know nothing of."""
+    """How each known table is read, and the tables and columns (`table.column`) that the rules know nothing of."""
     if is_postgres(connection):
         found = _postgres_tables(connection)
     else:
         with as_stored(connection) as raw:
             found = read_schema(raw).tables
     known: dict[str, Pages] = {}
+    unknown: list[str] = []
     for name, table in TABLES.items():
         source = found.get(name)
         if source is None or not is_known(source) or source.rowid is None:
             continue
         names = {c.name for c in table.columns}
+        unknown += [f"{name}.{c.name}" for c in source.columns if c.name not in names]
         source = replace(source, columns=tuple(c for c in source.columns if c.name in names), indexes=())
         postgres = is_postgres(connection)
         documents = {c.name for c in table.columns if c.type is Type.JSONB}
@@ -134,7 +137,7 @@ def pages_of(connection: sa.Connection, treatment: Treatment) -> tuple[dict[str,
         plan = TablePlan(source, 0, None, {}, {}, treatment=told)
         known[name] = Pages(plan, table.key[0] if postgres else str(source.rowid), postgres)
     # The ledger of repairs is ours, and holds originals.
-    return known, sorted(n for n in found.keys() - known.keys() if not n.startswith(f"{SCHEMA}_"))
+    return known, sorted([*unknown, *(n for n in found.keys() - known.keys() if not n.startswith(f"{SCHEMA}_"))])
 
 
 def _postgres_tables(connection: sa.Connection) -> dict[str, SourceTable]:
@@ -168,5 +171,9 @@ def as_stored(connection: sa.Connection) -> Iterator[Any]:
     raw.text_factory = bytearray
     try:
         yield raw
+    except raw.Error as error:  # not through SQLAlchemy, which would make it its own
+        raise DatabaseError(
+            f"{sqlite_file(connection)} cannot be read: {error}.", hint="Run `cowrie-assets db integrity --deep` on it."
+        ) from error
     finally:
         raw.text_factory = usual

@@ -37,7 +37,7 @@ class Repaired:
     Attributes:
         changed: by table, column and rule.
         left: rows that no rule can mend in place, by table and rule; those that need people.
-        not_checked: tables that the rules know nothing of.
+        not_checked: tables, and columns of others (`table.column`), that the rules know nothing of.
     """
 
     run_id: str
@@ -132,10 +132,8 @@ class _Run:
                 self.changed.add(name, column, "payload.member", page.key_of(rowid))
 
     def _stays(self, pages: Pages, repair: RepairRow) -> bool:
-        """A number that SQLite's affinity would make of its text again: in place there is nothing to mend."""
-        if self.postgres or repair.original_type not in ("integer", "real") or repair.replacement is None:
-            return False
-        if pages.table.column(repair.column).type is Type.TEXT:
+        """A document that is a mere number: SQLite's affinity would make one of its text again, with other digits."""
+        if self.postgres or repair.replacement is None or pages.table.column(repair.column).type is not Type.JSONB:
             return False
         try:
             float(repair.replacement)
