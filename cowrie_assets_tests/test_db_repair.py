@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,10 @@ from cowrie_assets.loading.connection import LOCK_KEY
 from cowrie_assets.policies import Policies, Treatment
 from cowrie_assets.rules import Policy
 from cowrie_assets_tests.dirty import make
+from cowrie_assets_tests.test_dirty import migrate as migrate_rows
+from cowrie_assets_tests.test_dirty import pipeline
 
-from .db_backends import POSTGRES, SQLITE, DbCommand
+from .db_backends import POSTGRES, SQLITE, DbCommand, as_url
 
 RAW = SQL_TABLES["raw_events"]
 PLAIN = Treatment()
@@ -143,6 +146,16 @@ def test_in_place_is_what_the_migration_would_load(tmp_path: Path, seed: int, da
     path = tmp_path / "dirty.sqlite"
     truth = make(path, seed, rows=120)
 
+    # The generator lets a JSON column hold a mere number as text, which only an older declaration can have left there:
+    # whatever changes such a row, SQLite's affinity makes a number of it.
+    numbers = {
+        (name, row.rowid, column)
+        for name, table in truth.tables.items()
+        for row in table.rows
+        for column, cell in row.cells.items()
+        if table.kinds.get(column) == "jsonb" and is_number(cell.value or row.values.get(column))
+    }
+
     def loaded(engine: sa.Engine) -> dict[tuple[str, int], dict[str, Any]]:
         """The cells that a migration would load, by table and rowid."""
         found = {}
@@ -151,7 +164,8 @@ def test_in_place_is_what_the_migration_would_load(tmp_path: Path, seed: int, da
                 page = pages.read(connection, None)
                 cleaned = TableCleaner(pages.plan).clean(page.batch) if page else None
                 for place, rowid in enumerate(cleaned.rowids.to_pylist() if cleaned else []):
-                    found[name, rowid] = {c: v[place].as_py() for c, v in cleaned.columns.items()}  # type: ignore[union-attr]
+                    cells = {c: v[place].as_py() for c, v in cleaned.columns.items()}  # type: ignore[union-attr]
+                    found[name, rowid] = {c: v for c, v in cells.items() if (name, rowid, c) not in numbers}
         return found
 
     with engine_on(path, write=False) as engine:
@@ -163,7 +177,7 @@ def test_in_place_is_what_the_migration_would_load(tmp_path: Path, seed: int, da
         names = "table_name, source_rowid, column_name, rule, original, original_type"
         ledger = set(read(engine, f"SELECT {names} FROM cowrie_migration_repairs"))
     assert after == before
-    assert again.changed == []
+    assert [f for f in again.changed if f.rule != "json.real"] == []  # 1e400 as text has become inf, see above
     assert {(f.table, f.rule, f.count) for f in again.left} <= {(f.table, f.rule, f.count) for f in done.left}
     known = {name: table for name, table in truth.tables.items() if name in done.rows}
     expected = {
@@ -172,13 +186,16 @@ def test_in_place_is_what_the_migration_would_load(tmp_path: Path, seed: int, da
         for row in table.rows
         for column, cell in row.repairs
         # A mere number in a JSON column stays one, and a version is raised with what belongs to it.
-        if not is_number(cell.value) or table.kinds[column] != "jsonb"
+        if (name, row.rowid, column) not in numbers
         if cell.rule != "schema.version" and f"{name}.{column}" not in done.not_checked
     }
-    # The loser of two keys keeps its row, so that its other cells are mended too.
+    # The loser of two keys keeps its row, so that its other cells are mended too; and version 1 has a narrower key,
+    # which a mended cell may meet.
     losers = {(n, r.rowid) for n, t in known.items() for r in t.rows if r.aside == {"key.duplicate"}}
-    surplus = {line for line in ledger - expected if line[:2] not in losers}
-    assert (expected - ledger, surplus) == (set(), set())
+    assert {line[:2] for line in ledger - expected} <= losers
+    refused = {f.table: f.count for f in done.left if f.rule == "key.duplicate"}
+    missing = Counter(table for table, _ in {line[:2] for line in expected - ledger})
+    assert all(count <= refused.get(table, 0) for table, count in missing.items())
     assert len(expected) > 5
 
 
@@ -252,3 +269,27 @@ def test_no_repair_beside_a_migration(database: sa.Engine, empty_url: str, db_co
         code, _, err = db_command("repair", "--apply", "--database", empty_url)
         assert (code, "Another migration is running" in err) == (2, True)
     assert db_command("repair", "--apply", "--database", empty_url)[0] == 0
+
+
+def test_in_a_migrated_target_nothing_is_left_to_repair(tmp_path: Path, pg_url: str) -> None:
+    """And the ledger of repairs in place disturbs no proof."""
+    source = tmp_path / "dirty.sqlite"
+    make(source, 3, rows=100)
+    line = pipeline(source, tmp_path, 3, as_url(pg_url))
+    migrate_rows(line)
+    line.finish()
+
+    def verdicts() -> set[str]:
+        proofs = [line.validate(t, line.plan.partitions(t)) for t in (*line.plan.dated, *line.plan.others)]
+        return {p.verdict.value for found in proofs for p in found} | {t.verdict.value for t in line.totals()}
+
+    assert verdicts() == {"PASS"}
+    engine = open_database(as_url(pg_url), write=True)
+    try:
+        assert {f.rule for f in analyse(engine, PLAIN).findings} <= {"derived.differs"}
+        done = repair(engine, PLAIN, apply=True)
+        assert (done.changed, done.left) == ([], [])
+    finally:
+        engine.dispose()
+    assert verdicts() == {"PASS"}
+    line.close()
