@@ -41,23 +41,23 @@ def filled(database: sa.Engine) -> sa.Engine:
                 ),
                 {"id": number, "payload": PAYLOAD % number},
             )
-        connection.exec_driver_sql('CREATE TABLE "odd name" (a text, b double precision)')
-        connection.exec_driver_sql("INSERT INTO \"odd name\" VALUES ('x', 0.1), (NULL, 1e300)")
+        connection.execute(sa.text('CREATE TABLE "odd 100% name" (a text, b double precision)'))
+        connection.execute(sa.text("INSERT INTO \"odd 100% name\" VALUES ('x', 0.1), (NULL, 1e300)"))
     return database
 
 
 def content(engine: sa.Engine) -> list[Any]:
     with engine.connect() as connection:
         return [
-            sorted(tuple(map(repr, row)) for row in connection.exec_driver_sql(f"SELECT * FROM {table}"))
-            for table in ("raw_events", '"odd name"', "schema_state")
+            sorted(tuple(map(repr, row)) for row in connection.execute(sa.text(f"SELECT * FROM {table}")))
+            for table in ("raw_events", '"odd 100% name"', "schema_state")
         ]
 
 
 def emptied(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         for table in sa.inspect(connection).get_table_names():
-            connection.exec_driver_sql(f'DROP TABLE "{table}"')
+            connection.execute(sa.text(f'DROP TABLE "{table}"'))
 
 
 def test_what_comes_back_is_what_was_there(
@@ -67,7 +67,7 @@ def test_what_comes_back_is_what_was_there(
     code, out, _ = db_command("backup", "--database", empty_url, "--to", str(file), "--json")
     done = json.loads(out)
     assert (code, done["verified"], done["bytes"]) == (0, True, file.stat().st_size)
-    assert (done["rows"]["raw_events"], done["rows"]["odd name"]) == (3, 2)
+    assert (done["rows"]["raw_events"], done["rows"]["odd 100% name"]) == (3, 2)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert {p.name for p in tmp_path.iterdir() if "copy" in p.name or "verify" in p.name} == {"copy"}
 
@@ -75,7 +75,7 @@ def test_what_comes_back_is_what_was_there(
     assert (code, "is not empty" in err, "--overwrite" in err) == (2, True, True)
     with filled.begin() as connection:
         connection.exec_driver_sql("DELETE FROM raw_events")
-        connection.exec_driver_sql('DROP TABLE "odd name"')
+        connection.execute(sa.text('DROP TABLE "odd 100% name"'))
     filled.dispose()
     code, out, _ = db_command("restore", str(file), "--to", empty_url, "--overwrite", "--json")
     assert (code, json.loads(out)["rows"]["raw_events"]) == (0, 3)

@@ -25,7 +25,7 @@ from cowrie_assets.db.migrations.runner import migrate
 from cowrie_assets.db.pages import pages_of
 from cowrie_assets.db.repair import Repaired, repair
 from cowrie_assets.db.tables import SQL_TABLES
-from cowrie_assets.loading.connection import LOCK_KEY
+from cowrie_assets.loading.lock import LOCK_KEY
 from cowrie_assets.policies import Policies, Treatment
 from cowrie_assets.rules import Policy
 from cowrie_assets_tests.dirty import make
@@ -292,4 +292,3 @@ def test_in_a_migrated_target_nothing_is_left_to_repair(tmp_path: Path, pg_url: 
     finally:
         engine.dispose()
     assert verdicts() == {"PASS"}
-    line.close()

@@ -73,7 +73,7 @@ def unmigrated(url: str | None) -> Iterator[None]:
     """
     from ..db.engine import resolve_url
     from ..db.url import is_postgres
-    from ..loading.connection import migration_lock
+    from ..loading.lock import migration_lock
 
     found = resolve_url(url)
     with migration_lock(found) if is_postgres(found) else nullcontext():

@@ -10,6 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ..source.schema import quoted
+from .names import bound
 
 _USER_TABLES = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -30,7 +31,7 @@ def user_tables(connection: sa.Connection) -> dict[str, str]:
     if is_postgres(connection):
         rows = connection.exec_driver_sql(_USER_TABLES).all()
         return {
-            table if schema == "public" else f"{schema}.{table}": f"{quoted(schema)}.{quoted(table)}"
+            table if schema == "public" else f"{schema}.{table}": f"{bound(schema)}.{bound(table)}"
             for schema, table in rows
         }
     return {name: quoted(name) for name in sa.inspect(connection).get_table_names()}

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ..catalog import TABLES, Type
 from ..source.schema import quoted
+from .names import bound
 from .relations import is_postgres, user_tables
 
 EXAMPLES = 3
@@ -70,7 +71,7 @@ def broken_indexes(connection: sa.Connection) -> list[str]:
     ).all()
     for table, index, column in indexes:
         # NULLs are in a btree too; a comparison makes both scans choose the same rows.
-        query = f"SELECT count(*) FROM {table} WHERE {quoted(column)} IS NOT NULL"
+        query = f"SELECT count(*) FROM {table.replace('%', '%%')} WHERE {bound(column)} IS NOT NULL"
         counts = []
         for scan, other in (("seqscan", ("indexscan", "indexonlyscan", "bitmapscan")), ("indexscan", ("seqscan",))):
             connection.exec_driver_sql(f"SET LOCAL enable_{scan} = on")
