@@ -213,6 +213,8 @@ def test_no_password_on_the_command_line(nowhere: Path) -> None:
     assert all(word in said for word in ("user=user", "host=host", "port=5433", "sslmode=disable", "--format=custom"))
     assert said.count("geheim") == 1  # the environment's
     assert said.endswith("geheim.")
+    with pytest.raises(DatabaseError, match="sslpassword"):
+        run_tool(Tools(folder, 15), "pg_dump", f"{url}&sslpassword=x", [])
 
 
 @POSTGRES

@@ -223,6 +223,17 @@ def test_a_file_in_use_is_one_line(database: sa.Engine, monkeypatch: pytest.Monk
             assert "locked" in err or "another process" in err
 
 
+def test_a_dry_run_changes_no_byte(tmp_path: Path, real_v3: Path, db_command: DbCommand) -> None:
+    path = tmp_path / "v3.sqlite"
+    shutil.copy(real_v3, path)
+    before = path.read_bytes()
+    code, out, _ = db_command("migrate", "--database", str(path), "--dry-run")
+    assert (code, "Would apply version 4" in out) == (0, True)
+    for command in ("check", "integrity", "analyze", "repair"):
+        db_command(command, "--database", str(path))
+    assert path.read_bytes() == before
+
+
 def test_a_database_that_is_not_there(tmp_path: Path, db_command: DbCommand) -> None:
     for arguments in (["check"], ["integrity"], ["optimize"], ["analyze"], ["backup", "--to", str(tmp_path / "b")]):
         code, _, err = db_command(*arguments, "--database", str(tmp_path / "none.sqlite"))
@@ -238,6 +249,9 @@ def test_a_damaged_page_is_one_line(tmp_path: Path, real_v6: Path, db_command: D
         code, _, err = db_command(*arguments, "--database", str(path))
         assert (code, "malformed" in err, len(err.splitlines())) == (2, True, 1)
     assert not (tmp_path / "b").exists()
+    code, out, _ = db_command("integrity", "--deep", "--database", str(path), "--json")
+    verdicts = {c["name"]: c["verdict"] for c in json.loads(out)}
+    assert (code, verdicts["storage"], verdicts["duplicates"]) == (1, "WRONG", "WRONG")
 
 
 def test_to_postgres_is_the_migration() -> None:

@@ -219,6 +219,14 @@ def test_what_no_rule_can_mend_stays(database: sa.Engine) -> None:
 
 
 @SQLITE
+def test_the_highest_and_lowest_rowid(database: sa.Engine) -> None:
+    migrate(database)
+    add(database, event(1, id=2**63 - 1), event(2, id=-(2**63)))
+    assert counts(repair(database, PLAIN, apply=True))["session_id", "payload.member"] == 2
+    assert read(database, "SELECT session_id FROM raw_events ORDER BY id") == [("s2",), ("s1",)]
+
+
+@SQLITE
 def test_policies_hold_in_place(database: sa.Engine) -> None:
     migrate(database)
     with database.begin() as connection:

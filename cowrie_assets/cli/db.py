@@ -36,10 +36,14 @@ def migrate(database: str | None, dry_run: bool, extras: bool, as_json: bool) ->
 
     Make a backup first (`cowrie-assets db backup`). Rows stay; this moves none to another database (see to-postgres).
     """
+    from ..db.engine import resolve_url
     from ..db.migrations.extras import add_extras
     from ..db.migrations.runner import migrate as run
+    from ..db.url import is_postgres
 
-    with opened(database, write=True, doing="Migrating the schema") as engine:
+    # PostgreSQL rehearses in a transaction that is rolled back; a SQLite file is not touched for a dry run.
+    write = not dry_run or is_postgres(resolve_url(database))
+    with opened(database, write=write, doing="Migrating the schema") as engine:
         applied = run(engine, dry_run=dry_run)
         added = add_extras(engine, dry_run=dry_run) if extras else []
         backend = engine.dialect.name

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from .migrations.drift import check_drift
 from .soundness import (
@@ -83,9 +84,16 @@ def check_integrity(engine: sa.Engine, *, deep: bool = False) -> Iterator[Check]
     thorough = [p for p in _DEEP if p.backend in (None, backend)]
     replaced = {p.name for p in thorough} if deep else set()
     for planned in [p for p in quick if p.name not in replaced] + (thorough if deep else []):
-        with engine.connect() as connection:
-            faults = planned.run(connection)
-            good = planned.good if isinstance(planned.good, str) else planned.good(connection)
+        try:
+            with engine.connect() as connection:
+                faults = planned.run(connection)
+                good = planned.good if isinstance(planned.good, str) else planned.good(connection)
+        except DBAPIError as error:
+            # What one check stumbles over (a damaged page) must not hide what the others see.
+            said = str(error.orig).strip().splitlines()[0]
+            denied = getattr(error.orig, "sqlstate", None) == "42501"
+            yield Check(planned.name, Verdict.NOT_CHECKED if denied else Verdict.WRONG, said)
+            continue
         if faults is None:
             yield Check(planned.name, Verdict.NOT_CHECKED, "its tables are not there")
         elif faults:

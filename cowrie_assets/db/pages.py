@@ -77,6 +77,8 @@ class Pages:
         """
         if self.postgres:
             return self._read_postgres(connection, after, lock, suspicious)
+        if after == _HIGHEST:
+            return None
         source = self.plan.source
         ranges = [(_LOWEST if after is None else after + 1, _HIGHEST)]
         with as_stored(connection) as raw, closing(read_table(raw, source, ranges)) as batches:  # type: ignore[type-var]

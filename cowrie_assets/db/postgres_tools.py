@@ -78,9 +78,14 @@ def run_tool(tools: Tools, program: str, url: str, arguments: Sequence[str]) -> 
 
     Raises:
         BackupError: it failed; its first line says why.
+        DatabaseError: the URL holds a secret that cannot travel so.
     """
     pg = driver()
     parts = {k: v for k, v in pg.conninfo.conninfo_to_dict(url).items() if v is not None}
+    if "sslpassword" in parts:
+        raise DatabaseError(
+            "The URL's sslpassword cannot be handed on without being seen.", hint="Name a key without a password."
+        )
     environment = os.environ | {"LC_ALL": "C"}
     if password := parts.pop("password", None):
         environment["PGPASSWORD"] = str(password)

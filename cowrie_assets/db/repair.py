@@ -59,7 +59,7 @@ def repair(
     Args:
         engine: the database; open for writing where `apply` is set.
         treatment: the rules' policies, unwrapping.
-        apply: change the cells; otherwise only count.
+        apply: change the cells; otherwise only count (a key that would meet another is found when it is changed).
         progress: told of rows as they are read.
     """
     run = _Run(engine, treatment, apply, f"repair-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}")
