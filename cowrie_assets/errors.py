@@ -102,6 +102,12 @@ class SchemaError(CowrieError):
     """A database's schema cannot be used or upgraded: its version and what is known are named."""
 
 
+class BackupError(CowrieError):
+    """A backup or restore failed on the way; what was there before is as it was."""
+
+    exit_code = 3
+
+
 class MissingExtraError(CowrieError):
     """An optional package is not installed: names the extra that brings it."""
 

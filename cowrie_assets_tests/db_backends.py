@@ -6,7 +6,7 @@ Not here: what is in them. `conftest.py` makes them known to all tests.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from cowrie_assets.cli.main import main
 from cowrie_assets.db.engine import open_database
 
 BACKENDS = ("sqlite", "postgresql")
@@ -57,3 +58,18 @@ def database(empty_url: str) -> Iterator[sa.Engine]:
     engine = open_database(empty_url, write=True, create=True)
     yield engine
     engine.dispose()
+
+
+DbCommand = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def db_command(capfd: pytest.CaptureFixture[str]) -> DbCommand:
+    """`cowrie-assets db …` in this process: exit code, standard output, standard error."""
+
+    def called(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["db", *arguments])
+        return int(str(ended.value.code)), *capfd.readouterr()
+
+    return called

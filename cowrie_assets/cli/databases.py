@@ -6,7 +6,7 @@ Belongs here: what commands on a database share. Not here: engines (`db/engine.p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -46,7 +46,10 @@ def require_tables(engine: sa.Engine, **columns: str | None) -> None:
     inspector = sa.inspect(engine)
     for table, column in columns.items():
         if not inspector.has_table(table):
-            raise DatabaseError(f"The database has no table {table}.", hint="Name the Cowrie processor's database.")
+            hint = "Name the Cowrie processor's database."
+            if inspector.has_table("raw_events"):
+                hint = "It is of an older schema version: run `cowrie-assets db migrate` on it."
+            raise DatabaseError(f"The database has no table {table}.", hint=hint)
         if column and column not in {c["name"] for c in inspector.get_columns(table)}:
             raise DatabaseError(
                 f"{table} has no column {column}: the database is of an older schema version.",
@@ -59,3 +62,19 @@ def has_table(engine: sa.Engine, table: str) -> bool:
     import sqlalchemy as sa
 
     return bool(sa.inspect(engine).has_table(table))
+
+
+@contextmanager
+def unmigrated(url: str | None) -> Iterator[None]:
+    """Keep migrations away from a PostgreSQL database while the block changes its rows.
+
+    Raises:
+        TargetError: one is running.
+    """
+    from ..db.engine import resolve_url
+    from ..db.url import is_postgres
+    from ..loading.lock import migration_lock
+
+    found = resolve_url(url)
+    with migration_lock(found) if is_postgres(found) else nullcontext():
+        yield

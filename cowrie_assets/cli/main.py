@@ -36,6 +36,7 @@ COMMANDS = {
     "enrichment": "enrichment",
     "debug": "debug",
     "health": "health",
+    "db": "db",
 }
 """The module that has each command, imported when it is called: a probe runs `health` often, and Arrow takes 0.4 s."""
 

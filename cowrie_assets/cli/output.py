@@ -102,7 +102,8 @@ class StageBars:
         done, total = self._done[stage], self._totals[stage]
         speed = done / max(now - self._started[stage], 1e-6)
         left = f", about {(total - done) / speed:.0f} s to go" if total > done and speed else ""
-        click.echo(f"{stage} {inert(table)}: {done:,} of {total:,} rows, {speed:,.0f} rows/s{left}")
+        of = f" of {total:,}" if total else ""
+        click.echo(f"{stage} {inert(table)}: {done:,}{of} rows, {speed:,.0f} rows/s{left}")
 
     @contextmanager
     def shown(self) -> Iterator[StageBars]:

@@ -51,6 +51,11 @@ def create_engine_from_settings(
     return _sqlite_engine(sqlite_path(url, "The database"), chosen, write=write, create=create)
 
 
+def resolve_url(url: str | None) -> str:
+    """The URL or path that a command means, with its password; see `open_database` for None."""
+    return url or load_engine_settings().url or target_url(load_settings())
+
+
 def open_database(url: str | None, *, write: bool, create: bool = False) -> sa.Engine:
     """The database that a command means, seen to answer: the one way for commands to get an engine.
 
@@ -65,9 +70,7 @@ def open_database(url: str | None, *, write: bool, create: bool = False) -> sa.E
         SettingsError: for a URL that is none.
         MissingExtraError: where a driver is not installed.
     """
-    chosen = load_engine_settings()
-    url = url or chosen.url or target_url(load_settings())
-    settings = EngineSettings(**{**chosen.__dict__, "url": url})
+    settings = EngineSettings(**{**load_engine_settings().__dict__, "url": resolve_url(url)})
     engine = create_engine_from_settings(settings, write=write, create=create)
     connect_with_retry(engine, tries=settings.connect_tries).close()
     return engine
