@@ -58,7 +58,7 @@ def test_the_source_is_read_in_few_places() -> None:
 
 @pytest.mark.parametrize("path", [p for p in MODULES if top_folder(p) == "export"], ids=lambda p: p.name)
 def test_the_way_back_uses_no_writing_side(path: Path) -> None:
-    reading = {f"cowrie_assets.loading.{name}" for name in ("connection", "ddl", "ledger")}
+    reading = {f"cowrie_assets.loading.{name}" for name in ("connection", "ddl", "failures", "ledger")}
     used = {".".join(n.split(".")[:3]) for n in imported(path) if n.startswith("cowrie_assets.")}
     assert {n for n in used if n.startswith("cowrie_assets.loading")} <= reading
     assert not {n for n in used if n.startswith(("cowrie_assets.cleaning", "cowrie_assets.staging"))}
