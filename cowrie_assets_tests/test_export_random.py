@@ -9,14 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cowrie_assets.export.compare import compare, kinds_of
 from cowrie_assets.export.run import export
-from cowrie_assets.source.schema import quoted
-from cowrie_assets_tests.test_migration import migrate, pipeline_for, query
+from cowrie_assets_tests.conftest import empty
+from cowrie_assets_tests.test_migration import migrate, pipeline_for
 from cowrie_assets_tests.test_source import opened
 
 DECLARED = (
@@ -44,22 +45,22 @@ CELLS = st.one_of(
 def tables(draw: st.DrawFn) -> tuple[str, list[str], list[list[Any]]]:
     """A CREATE TABLE with `{name}`, its stored columns, and rows; homogeneous columns are as likely as mixed ones."""
     names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
-    columns = [quoted(n) for n in names]
+    quoted = ['"' + n.replace('"', '""') + '"' for n in names]
     declared = [draw(st.sampled_from(DECLARED)) for _ in names]
     kind = draw(st.sampled_from(("keyless", "rowid", "autoincrement", "key", "without rowid", "unique", "generated")))
-    lines = [f"{n} {d}" for n, d in zip(columns, declared, strict=True)]
+    lines = [f"{n} {d}" for n, d in zip(quoted, declared, strict=True)]
     if kind in ("rowid", "autoincrement"):
         lines.append(f"id INTEGER PRIMARY KEY{' AUTOINCREMENT' * (kind == 'autoincrement')}")
     elif kind in ("key", "without rowid"):
-        lines.append(f"PRIMARY KEY ({', '.join(columns[:2])})")
+        lines.append(f"PRIMARY KEY ({', '.join(quoted[:2])})")
     elif kind == "unique":
-        lines.append(f"UNIQUE ({columns[0]})")
+        lines.append(f"UNIQUE ({quoted[0]})")
     elif kind == "generated":
-        lines.append(f"g AS ({columns[0]} || 'g')")
+        lines.append(f"g AS ({quoted[0]} || 'g')")
     pools = [draw(st.lists(CELLS, min_size=1, max_size=4)) for _ in names]
     rows = draw(st.lists(st.tuples(*(st.sampled_from(pool) for pool in pools)), max_size=8))
     sql = f"CREATE TABLE {{name}} ({', '.join(lines)}){' WITHOUT ROWID' * (kind == 'without rowid')}"
-    return sql, columns, [list(row) for row in rows]
+    return sql, quoted, [list(row) for row in rows]
 
 
 def build(path: Path, drawn: list[tuple[str, list[str], list[list[Any]]]]) -> None:
@@ -75,15 +76,9 @@ def build(path: Path, drawn: list[tuple[str, list[str], list[list[Any]]]]) -> No
                 )
 
 
-def emptied(url: str) -> None:
-    """A target without tables; its user does not own the schema."""
-    query(url, "DROP SCHEMA IF EXISTS cowrie_migration CASCADE")
-    for (name,) in query(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
-        query(url, f"DROP TABLE {quoted(name)}")
-
-
 def round_trip(source: Path, url: str, folder: Path) -> None:
-    emptied(url)
+    with psycopg.connect(url) as connection:
+        empty(connection)
     line = pipeline_for(source, url, folder)
     migrate(line)
     result = export(line.connect, folder / "back.sqlite")
