@@ -142,20 +142,20 @@ def test_a_payload_of_100_mb(name: str, pg_url: str, tmp_path: Path) -> None:
 def test_texts_and_blobs_of_100_mb(pg_url: str, tmp_path: Path) -> None:
     path = database(
         tmp_path / "s.sqlite",
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b BLOB, n INTEGER NOT NULL)",
-        f"INSERT INTO t VALUES (1, hex(zeroblob({50 * MB})), NULL, 1), (2, NULL, randomblob({100 * MB}), 1)",
-        f"INSERT INTO t VALUES (3, hex(zeroblob({50 * MB})) || char(0), NULL, 1), (4, NULL, randomblob({100 * MB}), 'none')",
+        "CREATE TABLE t (k TEXT PRIMARY KEY, a TEXT, b BLOB)",
+        f"INSERT INTO t VALUES ('1', hex(zeroblob({50 * MB})), NULL), ('2', NULL, randomblob({100 * MB}))",
+        f"INSERT INTO t VALUES ('3', hex(zeroblob({50 * MB})) || char(0), NULL), (NULL, NULL, randomblob({100 * MB}))",
     )
     grown = peak_megabytes(path, pg_url, tmp_path)
     print(f"texts and blobs: {grown} MB")
     with opened(path) as connection:
-        blob = connection.execute("SELECT b FROM t WHERE id = 2").fetchone()[0]
-    assert query(pg_url, "SELECT id, length(a), b = %s FROM t ORDER BY id", (blob,)) == [
+        blob = connection.execute("SELECT b FROM t WHERE k = '2'").fetchone()[0]
+    assert query(pg_url, "SELECT k::int, length(a), b = %s FROM t ORDER BY k", (blob,)) == [
         (1, 100 * MB, None),
         (2, None, True),
         (3, 100 * MB + 4, None),
     ]
-    assert query(pg_url, "SELECT source_rowid, rule FROM cowrie_migration.quarantine") == [(4, "integer.none")]
+    assert query(pg_url, "SELECT source_rowid, rule FROM cowrie_migration.quarantine") == [(4, "key.null")]
     assert grown < 2_600
 
 
