@@ -86,6 +86,34 @@ def test_what_comes_back_is_what_was_there(
     assert content(filled) == before
 
 
+def test_a_backup_is_one_moment_of_a_database_that_is_written(
+    filled: sa.Engine, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, db_command: DbCommand
+) -> None:
+    """Rows arrive between the snapshot and the copy, and between the copy and the digests."""
+    pages = module._pages
+
+    def arrive(*_: Any) -> None:
+        with filled.begin() as connection:
+            connection.execute(sa.text("INSERT INTO raw_events (source, payload) VALUES ('/late', '{}')"))
+
+    def around(work: Any) -> Any:
+        def worked(*arguments: Any) -> None:
+            arrive()
+            work(*arguments)
+            arrive()
+
+        return worked
+
+    with filled.begin() as connection:
+        if filled.dialect.name == "postgresql":
+            connection.exec_driver_sql("ALTER SEQUENCE raw_events_id_seq RESTART 100")
+    monkeypatch.setattr(module, "_pages", around(pages))
+    monkeypatch.setattr(module, "run_tool", around(run_tool))
+    code, out, _ = db_command("backup", "--database", empty_url, "--to", str(tmp_path / "b"), "--json")
+    assert (code, json.loads(out)["rows"]["raw_events"]) == (0, 3)
+    assert len(content(filled)[0]) == 7
+
+
 def test_an_unverified_backup_says_so(filled: sa.Engine, empty_url: str, tmp_path: Path, db_command: DbCommand) -> None:
     code, out, _ = db_command("backup", "--database", empty_url, "--to", str(tmp_path / "b"), "--no-verify")
     assert (code, "NOT VERIFIED" in out) == (0, True)
