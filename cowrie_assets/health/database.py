@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ..catalog import SCHEMA_VERSION, TABLES
 from ..db.migrations.runner import current_version, newer_note
-from .report import Check, Status
+from .report import Check, Status, size
 
 MANY_CONNECTIONS = 0.9
 OLD_TRANSACTIONS = 1_500_000_000
@@ -53,7 +53,7 @@ def _postgres(connection: sa.Connection) -> Check:
     if row["invalid"]:
         troubles.append((Status.WARNING, f"invalid indexes: {', '.join(row['invalid'])}"))
     details = {"backend": "postgresql", "version": row["version"], "bytes": row["bytes"]}
-    return _check(f"PostgreSQL {row['version'].split()[0]}, {row['bytes'] / 1e9:,.2f} GB", troubles, details)
+    return _check(f"PostgreSQL {row['version'].split()[0]}, {size(row['bytes'])}", troubles, details)
 
 
 def _sqlite(connection: sa.Connection) -> Check:
@@ -69,7 +69,7 @@ def _sqlite(connection: sa.Connection) -> Check:
     if journal and mode != "wal":
         troubles.append((Status.WARNING, "a journal lies beside it: a writer is at work, or was ended"))
     details = {"backend": "sqlite", "bytes": bytes_now, "journal_mode": mode, "wal_bytes": wal}
-    return _check(f"SQLite, {bytes_now / 1e9:,.2f} GB, journal mode {mode}", troubles, details)
+    return _check(f"SQLite, {size(bytes_now)}, journal mode {mode}", troubles, details)
 
 
 def _size(path: Path) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..db.url import is_postgres, sqlite_path
 from ..settings import Settings
-from .report import Check, Status
+from .report import Check, Status, size
 from .settings import HealthSettings
 
 
@@ -53,7 +53,7 @@ def check_disk(named: Mapping[str, Path], settings: HealthSettings, *, remote: b
             errors.append(f"{name}: {folder} cannot be read ({error.strerror})")
             continue
         free[name] = 100 * usage.free / usage.total
-        said.append(f"{name}: {usage.free / 1e9:,.1f} GB free ({free[name]:.0f} %)")
+        said.append(f"{name}: {size(usage.free)} free ({free[name]:.0f} %)")
         details[name] = {"folder": str(folder), "free_bytes": usage.free, "total_bytes": usage.total}
     least = min(free.values(), default=100.0)
     status = Status.WARNING if errors or least < settings.free_percent else Status.OK
