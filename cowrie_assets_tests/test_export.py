@@ -22,8 +22,8 @@ from cowrie_assets.export.compare import compare, kinds_of
 from cowrie_assets.export.run import STEP, Exported, TableExport, export
 from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.policies import Treatment
+from cowrie_assets_tests.conftest import empty
 from cowrie_assets_tests.dirty import make
-from cowrie_assets_tests.test_export_random import emptied
 from cowrie_assets_tests.test_hostile import hostile_source
 from cowrie_assets_tests.test_migration import migrate, pipeline_for, query
 from cowrie_assets_tests.test_source import database, opened
@@ -67,7 +67,8 @@ def test_misplaced_and_dirty_cells_come_back(seed: int, json_type: Type, pg_url:
     hostile_source(tmp_path / "hostile.sqlite", seed, 300)
     make(tmp_path / "dirty.sqlite", seed)
     for name in ("hostile", "dirty"):
-        emptied(pg_url)
+        with psycopg.connect(pg_url) as connection:
+            empty(connection)
         (tmp_path / name).mkdir()
         there_and_back(tmp_path / f"{name}.sqlite", pg_url, tmp_path / name, treatment=treatment)
 
