@@ -70,6 +70,16 @@ def new_database(server_url: str, database: str, role: str) -> None:
     )
 
 
+def empty(connection: psycopg.Connection[Any]) -> None:
+    """Drop all that a migration made, as the user that made it."""
+    connection.execute(
+        "DROP SCHEMA IF EXISTS cowrie_migration CASCADE;"
+        " DO $$ DECLARE made regclass; BEGIN"
+        " FOR made IN SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' LOOP"
+        " EXECUTE format('DROP TABLE %s CASCADE', made); END LOOP; END $$"
+    )
+
+
 @pytest.fixture(scope="session")
 def role(server_url: str) -> Iterator[tuple[str, str]]:
     """A user with the privileges that the README states, and its password; it owns nothing but what it makes."""

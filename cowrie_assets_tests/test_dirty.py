@@ -22,6 +22,7 @@ import pytest
 from cowrie_assets import rules
 from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.settings import Grain, Settings
+from cowrie_assets_tests.conftest import empty
 from cowrie_assets_tests.dirty import Truth, make
 from cowrie_assets_tests.dirty.compare import Comparison, compare, findings_of
 from cowrie_assets_tests.test_migration import units
@@ -80,9 +81,7 @@ def checked(seed: int, url: str, folder: Path, *, dirt: float = 0.3, rows: int |
         with psycopg.connect(url) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             found = compare(truth, connection)
-            connection.execute("DROP SCHEMA cowrie_migration CASCADE")
-            connection.execute("DROP SCHEMA public CASCADE")
-            connection.execute("CREATE SCHEMA public")
+            empty(connection)
         if widened(line) != {(name, column) for name, table in truth.tables.items() for column in table.widened}:
             found.problems.append(f"widened columns: {widened(line)}")
         found.problems = [f"seed {seed}: {problem}" for problem in found.problems]

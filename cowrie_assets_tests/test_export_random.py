@@ -9,13 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cowrie_assets.export.compare import compare, kinds_of
 from cowrie_assets.export.run import export
-from cowrie_assets_tests.test_migration import migrate, pipeline_for, query
+from cowrie_assets_tests.conftest import empty
+from cowrie_assets_tests.test_migration import migrate, pipeline_for
 from cowrie_assets_tests.test_source import opened
 
 DECLARED = (
@@ -75,7 +77,8 @@ def build(path: Path, drawn: list[tuple[str, list[str], list[list[Any]]]]) -> No
 
 
 def round_trip(source: Path, url: str, folder: Path) -> None:
-    query(url, "DROP SCHEMA IF EXISTS public, cowrie_migration CASCADE; CREATE SCHEMA public")
+    with psycopg.connect(url) as connection:
+        empty(connection)
     line = pipeline_for(source, url, folder)
     migrate(line)
     result = export(line.connect, folder / "back.sqlite")

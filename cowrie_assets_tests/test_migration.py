@@ -65,7 +65,7 @@ def contents(url: str) -> dict[str, list[tuple[Any, ...]]]:
     for schema, table in query(
         url, "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('public', 'cowrie_migration')"
     ):
-        row = "to_jsonb(t) - 'run_id' - 'loaded_at' - 'verified_at' - 'pinned_at' - 'finished_at' #- '{plan,created}'"
+        row = "to_jsonb(t) - 'run_id' - 'loaded_at' - 'verified_at' - 'verified' - 'pinned_at' - 'finished_at' #- '{plan,created}'"
         rows = query(url, f'SELECT ({row})::text FROM {schema}."{table}" t ORDER BY 1')
         found[f"{schema}.{table}"] = rows
     return found

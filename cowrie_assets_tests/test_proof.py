@@ -25,6 +25,7 @@ from cowrie_assets.source.schema import quoted
 from cowrie_assets.validation.prove import prove_cells
 from cowrie_assets.validation.totals import check_totals
 from cowrie_assets.validation.verdicts import Difference, Extent, Proof, Verdict
+from cowrie_assets_tests.conftest import execute, new_database
 from cowrie_assets_tests.dirty import make
 from cowrie_assets_tests.test_dirty import migrate, pipeline
 from cowrie_assets_tests.test_migration import units
@@ -297,13 +298,11 @@ def inject(line: Pipeline, kind: Callable[[Loaded], list[Place]], seed: int) -> 
 
 
 @pytest.fixture(scope="module")
-def module_url(server_url: str) -> Iterator[str]:
+def module_url(server_url: str, role: tuple[str, str]) -> Iterator[str]:
     """A database for all tests of this module."""
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE proof_module ENCODING 'UTF8' TEMPLATE template0")
-    yield psycopg.conninfo.make_conninfo(server_url, dbname="proof_module")
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute("DROP DATABASE proof_module WITH (FORCE)")
+    new_database(server_url, "proof_module", role[0])
+    yield psycopg.conninfo.make_conninfo(server_url, dbname="proof_module", user=role[0], password=role[1])
+    execute(server_url, "DROP DATABASE proof_module WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")

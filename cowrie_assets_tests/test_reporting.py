@@ -382,7 +382,7 @@ def test_a_report_that_cannot_be_written_leaves_the_last_one(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("cowrie_assets.reporting.migration.os.fsync", full)
-    with pytest.raises(StagingError, match="No space left"):
+    with pytest.raises(StagingError, match="the disk is full"):
         write_report(line)
     assert (written.markdown.read_bytes(), written.html.read_bytes()) == before
     assert len(list(written.html.parent.iterdir())) == 2
