@@ -35,6 +35,7 @@ from cowrie_assets.errors import (
     UnknownHostError,
     UnreachableError,
 )
+from cowrie_assets.loading.connection import LOCK_SECONDS
 from cowrie_assets.settings import Settings
 
 from .db_backends import as_url
@@ -127,7 +128,7 @@ def test_every_spelling_means_psycopg(shared_pg_url: str, prefix: str) -> None:
     with engine.connect() as connection:
         shown = connection.execute(sa.text("SELECT current_setting('TimeZone'), current_setting('lock_timeout')")).one()
     engine.dispose()
-    assert tuple(shown) == ("UTC", "30s")
+    assert tuple(shown) == ("UTC", f"{LOCK_SECONDS}s")
 
 
 def test_a_reader_cannot_write_on_postgresql(shared_pg_url: str) -> None:
