@@ -201,10 +201,15 @@ def _number(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(JsonTime, "postgresql")
 def _time(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
     text = _text(element, compiler, **kw)
+    return instant_sql(text, f"jsonb_typeof({_part(element, compiler, **kw)}) = 'string' AND ")
+
+
+def instant_sql(text: str, guard: str = "") -> str:
+    """PostgreSQL's expression that reads a text as the migration reads a date; NULL where it is none."""
     # timestamptz rounds what exceeds six digits; the migration cuts.
     moment = f"regexp_replace({text}, '(\\.[0-9]{{6}})[0-9]+', '\\1')::timestamptz"
     return (
-        f"CASE WHEN jsonb_typeof({_part(element, compiler, **kw)}) = 'string' AND {text} ~ '{TIME}' THEN"
+        f"CASE WHEN {guard}{text} ~ '{TIME}' THEN"
         f" CASE WHEN {moment} BETWEEN '0001-01-01Z' AND '9999-12-31 23:59:59.999999Z' THEN {moment} END END"
     )
 

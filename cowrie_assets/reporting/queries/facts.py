@@ -1,0 +1,211 @@
+"""Events and sessions as the queries see them: computed columns, within a window.
+
+Belongs here: reading columns alike on both backends, windows, what is left out. Not here: the queries.
+
+**The date.** An event's is its own time (`event_timestamp`, else the payload's `timestamp`), not when it was loaded; a
+session's is `first_event_at`. Both columns are indexed on both backends. The event's is text in any form that is a date
+to the migration, so the index only narrows the search, to the day before and after (offsets reach 15:59 hours), and the
+instant decides. Texts of that form begin with the day in digits: they sort by it under every collation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...db.json_access import former_generated, moment_of, not_empty, text_at
+from ...db.tables import SQL_TABLES
+from ...db.text_access import flagged, hour_key, instant_of, visible, whole
+
+DEFAULT_LIMIT, MOST = 20, 10_000
+LOGIN_SUCCESS, LOGIN_FAILED = "cowrie.login.success", "cowrie.login.failed"
+COMMAND, DOWNLOAD = "cowrie.command.input", "cowrie.session.file_download"
+LOGINS = (LOGIN_SUCCESS, LOGIN_FAILED)
+
+_DAY = timedelta(days=1)
+_MEMBERS = {
+    "sensor": ("sensor", ()),
+    "src_ip": ("src_ip", ()),
+    "username": ("username", LOGINS),
+    "password": ("password", LOGINS),
+    "command": ("input", (COMMAND,)),
+    "shasum": ("shasum", (DOWNLOAD,)),
+    "url": ("url", (DOWNLOAD,)),
+}
+"""Column -> the payload's member, and the kinds of event that it is asked of (empty: all)."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a report is restricted to.
+
+    Attributes:
+        first, last: days in UTC, inclusive; None: open.
+        sensor: only of this sensor.
+        limit: most rows, up to `MOST`.
+    """
+
+    first: date | None = None
+    last: date | None = None
+    sensor: str | None = None
+    limit: int = DEFAULT_LIMIT
+
+    def __post_init__(self) -> None:
+        """ValueError for a limit out of range."""
+        if not 1 <= self.limit <= MOST:
+            raise ValueError(f"The limit {self.limit} is not between 1 and {MOST}.")
+
+    def holds(self, instant: Any) -> list[sa.ColumnElement[bool]]:
+        """Conditions: the instant lies in the window; none for an open one."""
+        return [
+            *([instant >= _midnight(self.first)] if self.first else []),
+            *([instant <= _midnight(self.last) + _DAY - timedelta.resolution] if self.last else []),
+        ]
+
+    def near(self, text: Any) -> list[sa.ColumnElement[bool]]:
+        """Conditions that an index serves: a date's text within the window, and at most a day beside it."""
+        text = sa.type_coerce(text, sa.Text())
+        # Years 1 and 9999 have no day before or after.
+        first = None if self.first in (None, date.min) else self.first - _DAY
+        after = None if self.last is None or self.last >= date.max - _DAY else self.last + 2 * _DAY
+        return [
+            *([text >= first.isoformat()] if first else []),
+            *([text < after.isoformat()] if after else []),
+        ]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+class Facts:
+    """Events and sessions of a database, whatever its backend and schema version."""
+
+    def __init__(
+        self, connection: sa.Connection, left_out: Mapping[str, sa.ColumnElement[bool]] | None = None
+    ) -> None:
+        """Look which columns there are.
+
+        Args:
+            connection: open for as long as this is used.
+            left_out: table -> condition that its rows must meet.
+        """
+        self.connection = connection
+        self._left_out = dict(left_out or {})
+        self._sqlite = connection.dialect.name == "sqlite"
+        inspector = sa.inspect(connection)
+        present = set(inspector.get_table_names())
+        self._columns = {
+            name: {column["name"] for column in inspector.get_columns(name)} if name in present else set()
+            for name in ("raw_events", "session_summaries")
+        }
+        # A generated column fails on damaged JSON, and its index holds what json_extract gave: neither is asked.
+        self._indexed = not self._sqlite or not connection.scalar(sa.text("SELECT cowrie_generated()"))
+        self._kept: sa.Table | None = None
+
+    def has(self, table: str) -> bool:
+        """Whether the database has that table."""
+        return bool(self._columns[table])
+
+    def _raw_events(self) -> sa.Select[Any]:
+        raw = SQL_TABLES["raw_events"].c
+        kind = former_generated(self._column("raw_events", "event_type"), raw.payload, "eventid")
+        stored = self._column("raw_events", "event_timestamp")
+        session = former_generated(self._column("raw_events", "session_id"), raw.payload, "session")
+        columns = {name: text_at(raw.payload, member) for name, (member, _) in _MEMBERS.items()}
+        return sa.select(
+            kind.label("kind"),
+            hour_key(former_generated(stored, raw.payload, "timestamp")).label("hour"),
+            (visible(session) if self._indexed else session).label("session_id"),
+            *(column.label(name) for name, column in columns.items()),
+        ).where(*self._kept_rows("raw_events"))
+
+    def events(self, window: Window, *kinds: str, dated: bool = True) -> sa.Subquery:
+        """Events of these kinds (all) in the window.
+
+        Args:
+            window: days and sensor.
+            kinds: values of `eventid`.
+            dated: False only narrows the days, for who tests the hour after grouping by it.
+
+        Returns:
+            The columns kind, hour (`hour_key` of the time), session_id, sensor, src_ip; username, password, command,
+            shasum, url of the kinds that have them.
+        """
+        if self._kept is not None:
+            found: Any = self._kept.c
+            query = sa.select(self._kept)
+        else:
+            query = self._raw_events()
+            found = {column.name: column.element for column in query.selected_columns}
+            stored = SQL_TABLES["raw_events"].c.event_timestamp
+            if self._indexed and (near := window.near(stored)):
+                # NULL where the loader left the column to the payload.
+                query = query.where(sa.or_(sa.and_(*near), stored.is_(None)))
+        if kinds:
+            query = query.where(found["kind"].in_(kinds))
+        if window.sensor is not None:
+            query = query.where(found["sensor"] == window.sensor)
+        if dated:
+            query = query.where(*window.holds(instant_of(found["hour"])))
+        return query.subquery("events")
+
+    def keep_events(self) -> None:
+        """SQLite: read all events once, into a temporary table that the queries use from now on.
+
+        For who asks all reports: each reads the documents by Python functions, 2 to 4 s for a million events. It takes
+        some 100 bytes an event where SQLite keeps temporary files (SQLITE_TMPDIR).
+        """
+        query = self._raw_events()
+        kind = query.selected_columns.kind
+        columns = [
+            sa.case((kind.in_(kinds), column.element), else_=None).label(column.name) if kinds else column
+            for column in query.selected_columns
+            for _, kinds in [_MEMBERS.get(column.name, ("", ()))]
+        ]
+        kept = sa.Table(
+            "kept_events", sa.MetaData(), *(sa.Column(c.name, sa.Text()) for c in columns), prefixes=["TEMPORARY"]
+        )
+        kept.create(self.connection)
+        self.connection.execute(sa.insert(kept).from_select(kept.c.keys(), query.with_only_columns(*columns)))
+        self._kept = kept
+
+    def sessions(self, window: Window) -> sa.Subquery:
+        """Sessions that began in the window, with the columns of `EnrichedSession` and the loader's counts."""
+        stored = SQL_TABLES["session_summaries"].c
+        began = stored.first_event_at
+        sensor = visible(stored.matcher)
+        enrichment = self._column("session_summaries", "enrichment")
+        query = sa.select(
+            visible(stored.session_id).label("session_id"),
+            sensor.label("sensor"),
+            began.label("first_event_at"),
+            *(
+                whole(stored[name]).label(name)
+                for name in ("event_count", "command_count", "file_downloads", "login_attempts", "risk_score")
+            ),
+            flagged(stored.vt_flagged).label("vt_flagged"),
+            flagged(stored.dshield_flagged).label("dshield_flagged"),
+            enrichment.label("enrichment"),
+            (not_empty(enrichment) if "enrichment" in self._columns["session_summaries"] else sa.false()).label(
+                "enriched"
+            ),
+        ).where(*self._kept_rows("session_summaries"), *window.holds(moment_of(began)))
+        if self._sqlite and (near := window.near(began)):
+            # Numbers, which sort before all text, may be epochs.
+            query = query.where(sa.or_(sa.and_(*near), sa.type_coerce(began, sa.Text()) < ""))
+        if window.sensor is not None:
+            query = query.where(sensor == window.sensor)
+        return query.subquery("sessions")
+
+    def _column(self, table: str, name: str) -> Any:
+        """The column, or NULL where an old schema lacks it."""
+        column = SQL_TABLES[table].c[name]
+        return column if name in self._columns[table] else sa.cast(sa.null(), sa.Text())
+
+    def _kept_rows(self, table: str) -> list[sa.ColumnElement[bool]]:
+        return [self._left_out[table]] if table in self._left_out else []
