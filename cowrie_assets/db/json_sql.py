@@ -61,6 +61,17 @@ class JsonText(Ask):
     type = sa.Text()
 
 
+class SoundText(Ask):
+    """`JsonText` of a member of a document that the migration takes as it is: no damage, no key twice.
+
+    On SQLite its own function answers for a string, at a third of the time.
+    """
+
+    inherit_cache = True
+    name = "cowrie_json_text"
+    type = sa.Text()
+
+
 class JsonPart(Ask):
     """The part itself, as `jsonb`; on SQLite its text."""
 
@@ -172,6 +183,9 @@ def _text(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({_followed(holder, compiler, **kw)} ->> {compiler.process(last, **kw)})"
 
 
+compiles(SoundText, "postgresql")(_text)
+
+
 @compiles(JsonType, "postgresql")
 def _type(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
     return f"jsonb_typeof({_part(element, compiler, **kw)})"
@@ -248,6 +262,18 @@ def _call(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
 
 for _ask in (JsonText, JsonPart, JsonType, JsonFilled, JsonNumber, JsonTime):
     compiles(_ask, "sqlite")(_call)
+
+
+@compiles(SoundText, "sqlite")
+def _sound(element: SoundText, compiler: SQLCompiler, **kw: Any) -> str:
+    document, step = element.clauses
+    cell = compiler.process(document, **kw)
+    path = f"'$.' || {compiler.process(step, **kw)}"
+    return (
+        f"CASE WHEN typeof({cell}) <> 'text' OR NOT json_valid({cell}) THEN {_call(element, compiler, **kw)}"
+        f" ELSE CASE coalesce(json_type({cell}, {path}), 'null') WHEN 'null' THEN NULL"
+        f" WHEN 'text' THEN json_extract({cell}, {path}) ELSE {_call(element, compiler, **kw)} END END"
+    )
 
 
 def _call_plain(element: FunctionElement[Any], compiler: SQLCompiler, **kw: Any) -> str:

@@ -28,7 +28,7 @@ def _counted(facts: Facts, query: Any, number: Any, texts: Any, limit: int) -> l
 
 def commands(facts: Facts, window: Window) -> list[Command]:
     """Command lines (`cowrie.command.input`) by how often they were typed."""
-    found = facts.events(window, COMMAND).c
+    found = facts.events(window, ["command", "session_id"], COMMAND).c
     times, sessions = sa.func.count(), sa.func.count(found.session_id.distinct())
     query = sa.select(found.command, times, sessions).where(found.command.is_not(None))
     return [Command(*row) for row in _counted(facts, query, times, [found.command], window.limit)]
@@ -36,7 +36,7 @@ def commands(facts: Facts, window: Window) -> list[Command]:
 
 def downloads(facts: Facts, window: Window) -> list[Download]:
     """Downloaded files (`cowrie.session.file_download`) by how often they were fetched."""
-    found = facts.events(window, DOWNLOAD).c
+    found = facts.events(window, ["shasum", "url", "session_id"], DOWNLOAD).c
     times, sessions = sa.func.count(), sa.func.count(found.session_id.distinct())
     query = sa.select(found.shasum, found.url, times, sessions)
     return [Download(*row) for row in _counted(facts, query, times, [found.shasum, found.url], window.limit)]
@@ -44,7 +44,7 @@ def downloads(facts: Facts, window: Window) -> list[Download]:
 
 def credentials(facts: Facts, window: Window) -> list[Credential]:
     """Pairs of user name and password by how often they were tried."""
-    found = facts.events(window, *LOGINS).c
+    found = facts.events(window, ["kind", "username", "password"], *LOGINS).c
     tries, successes = sa.func.count(), sa.func.count().filter(found.kind == LOGIN_SUCCESS)
     query = sa.select(found.username, found.password, tries, successes)
     return [Credential(*row) for row in _counted(facts, query, tries, [found.username, found.password], window.limit)]
@@ -52,7 +52,7 @@ def credentials(facts: Facts, window: Window) -> list[Credential]:
 
 def sources(facts: Facts, window: Window) -> list[Source]:
     """Source addresses by the number of events that name them."""
-    found = facts.events(window).c
+    found = facts.events(window, ["src_ip", "session_id"]).c
     number, sessions = sa.func.count(), sa.func.count(found.session_id.distinct())
     query = sa.select(found.src_ip, number, sessions).where(found.src_ip.is_not(None))
     return [Source(*row) for row in _counted(facts, query, number, [found.src_ip], window.limit)]
@@ -60,7 +60,7 @@ def sources(facts: Facts, window: Window) -> list[Source]:
 
 def _activity(facts: Facts, window: Window) -> tuple[sa.Subquery, list[sa.ColumnElement[bool]]]:
     """Events counted by sensor and hour, and the condition that an hour lies in the window."""
-    found = facts.events(window, dated=False).c
+    found = facts.events(window, ["kind", "hour", "sensor"], dated=False).c
     counts = {
         "events": sa.func.count(),
         "logins": sa.func.count().filter(found.kind.in_(LOGINS)),
@@ -68,7 +68,7 @@ def _activity(facts: Facts, window: Window) -> tuple[sa.Subquery, list[sa.Column
         "downloads": sa.func.count().filter(found.kind == DOWNLOAD),
     }
     counted = sa.select(found.sensor, found.hour, *(count.label(name) for name, count in counts.items()))
-    grouped = counted.group_by(found.sensor, found.hour).subquery("activity")
+    grouped = counted.group_by(found.sensor, found.hour).offset(0).subquery("activity")
     return grouped, window.holds(instant_of(grouped.c.hour))
 
 

@@ -15,6 +15,7 @@ from .facts import Facts, Window
 from .rows import EnrichedSession, SensorSessions
 
 _HALF = 32
+_BITS = sa.literal_column(str(_HALF), sa.Integer())
 _COUNTS = ("event_count", "command_count", "file_downloads", "login_attempts")
 
 
@@ -29,7 +30,7 @@ def sessions(facts: Facts, window: Window) -> list[SensorSessions]:
             found.sensor,
             number,
             # In two halves: SQLite's sum fails beyond 64 bits.
-            *(sa.func.sum(found[n].bitwise_rshift(_HALF)) for n in _COUNTS),
+            *(sa.func.sum(found[n].bitwise_rshift(_BITS)) for n in _COUNTS),
             *(sa.func.sum(found[n].bitwise_and(2**_HALF - 1)) for n in _COUNTS),
             number.filter(found.vt_flagged),
             number.filter(found.dshield_flagged),
