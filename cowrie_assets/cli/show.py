@@ -1,6 +1,6 @@
-"""`status`, `verify`, `report`, `quarantine`: what the ledger says, and proving it again.
+"""`status`, `verify`, `quarantine`: what the ledger says, and proving it again.
 
-Belongs here: these four commands; none imports Dagster. Not here: the proof (`validation/`).
+Belongs here: these three commands; none imports Dagster. Not here: the proof (`validation/`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from ..errors import TargetError
 from ..loading import ledger as target_ledger
 from ..loading.lock import migration_running
 from ..pipeline import Pipeline
-from ..reporting.migration import write_report
 from ..reporting.quarantine import SetAside, quarantined_rows
 from ..reporting.text import inert
 from ..validation.verdicts import WORDS, Extent, Verdict
@@ -118,14 +117,6 @@ def verify(
     failed = any(f[2] == "FAIL" for f in faults)
     if failed or summary.overall.verdict is Verdict.FAIL:
         raise summary.difference("See what is named above, and the report.", differs=failed)
-
-
-@click.command()
-@database_options
-def report(source: str | None, target: str | None, staging: str | None) -> None:
-    """Write the report of the whole migration as Markdown and HTML."""
-    written = write_report(Pipeline(settings_from(source, target, staging)))
-    click.echo(f"{written.verdict}\n{written.markdown}\n{written.html}")
 
 
 @click.command()

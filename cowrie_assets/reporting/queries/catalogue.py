@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import events, rows, sessions
-from .facts import Facts, Window
+from .facts import DEFAULT_LIMIT, Facts, Window
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Report:
         table: what it reads.
         labels, measure: the columns that name a bar of its plot, and the one that is its length.
         limit: most rows by default.
+        series: its rows are in order of time.
     """
 
     title: str
@@ -32,7 +33,8 @@ class Report:
     table: str
     labels: tuple[str, ...]
     measure: str
-    limit: int = 20
+    limit: int = DEFAULT_LIMIT
+    series: bool = False
 
 
 REPORTS: dict[str, Report] = {
@@ -53,7 +55,7 @@ REPORTS: dict[str, Report] = {
     "credentials": Report(
         "Credentials tried", events.credentials, rows.Credential, "raw_events", ("username", "password"), "tries"
     ),
-    "hours": Report("Activity by hour", events.hours, rows.Hour, "raw_events", ("hour",), "events", 24 * 31),
-    "days": Report("Activity by day", events.days, rows.Day, "raw_events", ("day",), "events", 366),
+    "hours": Report("Activity by hour", events.hours, rows.Hour, "raw_events", ("hour",), "events", 24 * 31, True),
+    "days": Report("Activity by day", events.days, rows.Day, "raw_events", ("day",), "events", 366, True),
     "sources": Report("Sources by events", events.sources, rows.Source, "raw_events", ("src_ip",), "events"),
 }
