@@ -161,11 +161,11 @@ class Facts:
         return sa.select(near_events).where(near_events.c.hour.in_(within)).subquery("events")
 
     def keep_events(self) -> None:
-        """SQLite: read all events once, into a temporary table that the queries use from now on.
+        """Read all events once, into a temporary table of this connection that the queries use from now on.
 
         For who asks all reports, and leaves out the events whose documents the migration repairs: SQLite's own JSON
         functions read the others, a million in 4 s instead of 2 to 10 s a report. It takes some 100 bytes an event
-        where SQLite keeps temporary files (SQLITE_TMPDIR).
+        where the database keeps temporary files (SQLite: SQLITE_TMPDIR).
         """
         raw = SQL_TABLES["raw_events"].c
         former = (
