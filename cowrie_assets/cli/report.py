@@ -63,9 +63,7 @@ def _command(name: str) -> Callable[..., None]:
     @click.option("--to", "last", type=Day(), metavar="DAY", help="Last day, inclusive.")
     @click.option("--sensor", help="Only of this sensor.")
     @click.option("--limit", type=click.IntRange(1, MOST), help="At most so many rows.")
-    @click.option(
-        "--format", "form", type=click.Choice(FORMS), default="table", show_default=True, help="Output form."
-    )
+    @click.option("--format", "form", type=click.Choice(FORMS), default="table", show_default=True, help="Output form.")
     @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
     def command(
         database: str | None,
@@ -93,9 +91,7 @@ def _command(name: str) -> Callable[..., None]:
     return command
 
 
-def _show(
-    name: str, chosen: Report, window: Window, rows: Any, form: str, output: Path | None, database: str
-) -> None:
+def _show(name: str, chosen: Report, window: Window, rows: Any, form: str, output: Path | None, database: str) -> None:
     from ..reporting import forms
 
     if form == "table" and output is None:

@@ -134,9 +134,7 @@ def verify(
         )
 
 
-def _reports(
-    pipeline: Pipeline, totals: Sequence[TableTotal], extent: Extent, no_reports: bool
-) -> list[ReportVerdict]:
+def _reports(pipeline: Pipeline, totals: Sequence[TableTotal], extent: Extent, no_reports: bool) -> list[ReportVerdict]:
     from ..reporting.compare import compare_reports, unchecked
 
     if no_reports:

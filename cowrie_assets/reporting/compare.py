@@ -1,6 +1,6 @@
 """Every report on the source and on the migrated target: the same rows, or which one differs.
 
-Belongs here: what can be compared, comparing it. Not here: the reports (`queries/`), the proof of cells (`validation/`).
+Belongs here: what can be compared, comparing it. Not here: the reports (`queries/`), the proof (`validation/`).
 
 Rows with a line in the ledger (repaired, or set aside) are left out on both sides, newer rows than the plan's on the
 source: what remains must give the same answers. It does not use the cleaning's reading of JSON: on the source SQLite's

@@ -30,7 +30,7 @@ def commands(facts: Facts, window: Window) -> list[Command]:
     """Command lines (`cowrie.command.input`) by how often they were typed."""
     found = facts.events(window, ["command", "session_id"], COMMAND).c
     times, sessions = sa.func.count(), sa.func.count(found.session_id.distinct())
-    query = sa.select(found.command, times, sessions).where(found.command.is_not(None))
+    query = sa.select(found.command, times, sessions)
     return [Command(*row) for row in _counted(facts, query, times, [found.command], window.limit)]
 
 

@@ -10,7 +10,7 @@ instant decides. Texts of that form begin with the day in digits: they sort by i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -29,16 +29,17 @@ LOGINS = (LOGIN_SUCCESS, LOGIN_FAILED)
 
 _DAY = timedelta(days=1)
 _FORMER = {"event_type": "eventid", "event_timestamp": "timestamp", "session_id": "session"}
-_MEMBERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "sensor": ("sensor", ()),
-    "src_ip": ("src_ip", ()),
-    "username": ("username", LOGINS),
-    "password": ("password", LOGINS),
-    "command": ("input", (COMMAND,)),
-    "shasum": ("shasum", (DOWNLOAD,)),
-    "url": ("url", (DOWNLOAD,)),
+_MEMBERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "sensor": (("sensor",), ()),
+    "src_ip": (("src_ip",), ()),
+    "username": (("username",), LOGINS),
+    "password": (("password",), LOGINS),
+    # The processor's loader moves the line to input_safe, with |, ; and $ spelled out ([PIPE], [SC], …).
+    "command": (("input", "input_safe"), (COMMAND,)),
+    "shasum": (("shasum",), (DOWNLOAD,)),
+    "url": (("url",), (DOWNLOAD,)),
 }
-"""Column -> the payload's member, and the kinds of event that it is asked of (empty: all)."""
+"""Column -> the payload's members, first found counts, and the kinds of event that have it (none: all)."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,15 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
+def _first(ask: Callable[[Any, str], Any], document: Any, members: Sequence[str]) -> Any:
+    texts = [ask(document, member) for member in members]
+    return texts[0] if len(texts) == 1 else sa.func.coalesce(*texts)
+
+
 class Facts:
     """Events and sessions of a database, whatever its backend and schema version."""
 
-    def __init__(
-        self, connection: sa.Connection, left_out: Mapping[str, sa.ColumnElement[bool]] | None = None
-    ) -> None:
+    def __init__(self, connection: sa.Connection, left_out: Mapping[str, sa.ColumnElement[bool]] | None = None) -> None:
         """Look which columns there are.
 
         Args:
@@ -124,15 +128,15 @@ class Facts:
             "kind": former["event_type"],
             "hour": hour_key(former["event_timestamp"]),
             "session_id": visible(former["session_id"]),
-        } | {name: text_at(raw.payload, member) for name, (member, _) in _MEMBERS.items()}
+        } | {name: _first(text_at, raw.payload, members) for name, (members, _) in _MEMBERS.items()}
 
     def events(self, window: Window, names: Sequence[str], *kinds: str, dated: bool = True) -> sa.Subquery:
         """Events in the window.
 
         Args:
             window: days and sensor.
-            names: columns: kind, hour (`hour_key` of the time), session_id, sensor, src_ip; username, password, command,
-                shasum and url of the kinds that have them.
+            names: columns: kind, hour (`hour_key` of the time), session_id, sensor, src_ip; username, password,
+                command, shasum and url of the kinds that have them.
             kinds: values of `eventid`; none: all.
             dated: False only narrows the days, for who tests the hour after grouping by it.
         """
@@ -179,8 +183,8 @@ class Facts:
             "hour": hour_key(read.event_timestamp),
             "session_id": visible(read.session_id),
         }
-        for name, (member, kinds) in _MEMBERS.items():
-            text = SoundText(read.payload, member)
+        for name, (members, kinds) in _MEMBERS.items():
+            text = _first(SoundText, read.payload, members)
             found[name] = sa.case((read.event_type.in_(kinds), text), else_=None) if kinds else text
         kept = sa.Table("kept_events", sa.MetaData(), *(sa.Column(n, sa.Text()) for n in found), prefixes=["TEMPORARY"])
         kept.create(self.connection)

@@ -46,9 +46,9 @@ class EnrichedSession:
 
 @dataclass(frozen=True)
 class Command:
-    """A command line as it was typed; how often, and in how many sessions."""
+    """A command line as the loader stored it (None where it stored none); how often, and in how many sessions."""
 
-    command: str
+    command: str | None
     times: int
     sessions: int
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ...db.json_value import JSON_NULL
 from ...db.text_access import bytewise
 from ...db.types import Json
 from .facts import Facts, Window
@@ -40,10 +41,12 @@ def sessions(facts: Facts, window: Window) -> list[SensorSessions]:
         .order_by(number.desc(), bytewise(found.sensor).asc().nulls_last())
         .limit(window.limit)
     )
-    return [
-        SensorSessions(sensor, count, *map(_joined, rest[:4], rest[4:8]), *rest[8:])
-        for sensor, count, *rest in facts.connection.execute(query)
-    ]
+    return [_sums(*row) for row in facts.connection.execute(query)]
+
+
+def _sums(sensor: str | None, number: int, *rest: Any) -> SensorSessions:
+    events, commands, downloads, logins = map(_joined, rest[:4], rest[4:8])
+    return SensorSessions(sensor, number, events, commands, downloads, logins, *rest[8:])
 
 
 def _joined(high: Any, low: Any) -> int:
@@ -62,7 +65,9 @@ def enriched(facts: Facts, window: Window) -> list[EnrichedSession]:
         .order_by(found.risk_score.desc().nulls_last(), bytewise(found.session_id))
         .limit(window.limit)
     )
-    rows = []
-    for name, sensor, began, count, vt, dshield, risk, document in facts.connection.execute(query):
-        rows.append(EnrichedSession(name, sensor, began, count or 0, bool(vt), bool(dshield), risk, document or None))
-    return rows
+    return [
+        EnrichedSession(
+            name, sensor, began, count or 0, bool(vt), bool(dshield), risk, None if document is JSON_NULL else document
+        )
+        for name, sensor, began, count, vt, dshield, risk, document in facts.connection.execute(query)
+    ]
