@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...db.json_access import former_generated, moment_of, not_empty, text_at
+from ...db.json_access import moment_of, not_empty, text_at
 from ...db.json_sql import Former, SoundText
 from ...db.tables import SQL_TABLES
 from ...db.text_access import flagged, hour_key, instant_of, visible, whole
@@ -65,8 +65,8 @@ class Window:
     def holds(self, instant: Any) -> list[sa.ColumnElement[bool]]:
         """Conditions: the instant lies in the window; none for an open one."""
         return [
-            *([instant >= _midnight(self.first)] if self.first else []),
-            *([instant <= _midnight(self.last) + _DAY - timedelta.resolution] if self.last else []),
+            *([instant >= datetime.combine(self.first, time.min, UTC)] if self.first else []),
+            *([instant <= datetime.combine(self.last, time.max, UTC)] if self.last else []),
         ]
 
     def near(self, text: Any) -> list[sa.ColumnElement[bool]]:
@@ -79,10 +79,6 @@ class Window:
             *([text >= first.isoformat()] if first else []),
             *([text < after.isoformat()] if after else []),
         ]
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def _first(ask: Callable[[Any, str], Any], document: Any, members: Sequence[str]) -> Any:
@@ -121,13 +117,13 @@ class Facts:
         """The columns of events over raw_events."""
         raw = SQL_TABLES["raw_events"].c
         former = {
-            name: former_generated(self._column("raw_events", name), raw.payload, member)
+            name: Former(visible(self._column("raw_events", name)), text_at(raw.payload, member))
             for name, member in _FORMER.items()
         }
         return {
             "kind": former["event_type"],
             "hour": hour_key(former["event_timestamp"]),
-            "session_id": visible(former["session_id"]),
+            "session_id": former["session_id"],
         } | {name: _first(text_at, raw.payload, members) for name, (members, _) in _MEMBERS.items()}
 
     def events(self, window: Window, names: Sequence[str], *kinds: str, dated: bool = True) -> sa.Subquery:
@@ -173,7 +169,7 @@ class Facts:
         """
         raw = SQL_TABLES["raw_events"].c
         former = (
-            Former(self._column("raw_events", name), SoundText(raw.payload, member)).label(name)
+            Former(visible(self._column("raw_events", name)), SoundText(raw.payload, member)).label(name)
             for name, member in _FORMER.items()
         )
         # OFFSET keeps SQLite from repeating these wherever the outer query names them.
@@ -181,7 +177,7 @@ class Facts:
         found: dict[str, Any] = {
             "kind": read.event_type,
             "hour": hour_key(read.event_timestamp),
-            "session_id": visible(read.session_id),
+            "session_id": read.session_id,
         }
         for name, (members, kinds) in _MEMBERS.items():
             text = _first(SoundText, read.payload, members)
@@ -193,24 +189,19 @@ class Facts:
 
     def sessions(self, window: Window) -> sa.Subquery:
         """Sessions that began in the window, with the columns of `EnrichedSession` and the loader's counts."""
-        stored = SQL_TABLES["session_summaries"].c
-        began = stored.first_event_at
-        sensor = visible(stored.matcher)
-        enrichment = self._column("session_summaries", "enrichment")
+        stored = {
+            column.name: self._column(column.table.name, column.name) for column in SQL_TABLES["session_summaries"].c
+        }
+        began, sensor, enrichment = stored["first_event_at"], visible(stored["matcher"]), stored["enrichment"]
+        counts = ("event_count", "command_count", "file_downloads", "login_attempts", "risk_score")
         query = sa.select(
-            visible(stored.session_id).label("session_id"),
+            visible(stored["session_id"]).label("session_id"),
             sensor.label("sensor"),
             began.label("first_event_at"),
-            *(
-                whole(stored[name]).label(name)
-                for name in ("event_count", "command_count", "file_downloads", "login_attempts", "risk_score")
-            ),
-            flagged(stored.vt_flagged).label("vt_flagged"),
-            flagged(stored.dshield_flagged).label("dshield_flagged"),
+            *(whole(stored[name]).label(name) for name in counts),
+            *(flagged(stored[name]).label(name) for name in ("vt_flagged", "dshield_flagged")),
             enrichment.label("enrichment"),
-            (not_empty(enrichment) if "enrichment" in self._columns["session_summaries"] else sa.false()).label(
-                "enriched"
-            ),
+            not_empty(enrichment).label("enriched"),
         ).where(*self._kept_rows("session_summaries"), *window.holds(moment_of(began)))
         if self._sqlite and (near := window.near(began)):
             # Numbers, which sort before all text, may be epochs.
@@ -222,7 +213,7 @@ class Facts:
     def _column(self, table: str, name: str) -> Any:
         """The column, or NULL where an old schema lacks it."""
         column = SQL_TABLES[table].c[name]
-        return column if name in self._columns[table] else sa.cast(sa.null(), sa.Text())
+        return column if name in self._columns[table] else sa.cast(sa.null(), column.type)
 
     def _kept_rows(self, table: str) -> list[sa.ColumnElement[bool]]:
         return [self._left_out[table]] if table in self._left_out else []

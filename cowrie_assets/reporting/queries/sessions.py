@@ -5,6 +5,7 @@ Belongs here: these queries. Not here: sessions and windows (`facts.py`), events
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -65,9 +66,10 @@ def enriched(facts: Facts, window: Window) -> list[EnrichedSession]:
         .order_by(found.risk_score.desc().nulls_last(), bytewise(found.session_id))
         .limit(window.limit)
     )
-    return [
-        EnrichedSession(
-            name, sensor, began, count or 0, bool(vt), bool(dshield), risk, None if document is JSON_NULL else document
-        )
-        for name, sensor, began, count, vt, dshield, risk, document in facts.connection.execute(query)
-    ]
+    return [_enriched(*row) for row in facts.connection.execute(query)]
+
+
+def _enriched(name: str, sensor: str | None, began: datetime | None, events: int | None, *rest: Any) -> EnrichedSession:
+    vt_flagged, dshield_flagged, risk, document = rest
+    known = None if document is JSON_NULL else document
+    return EnrichedSession(name, sensor, began, events or 0, bool(vt_flagged), bool(dshield_flagged), risk, known)
