@@ -206,6 +206,7 @@ def test_whatever_a_sqlite_file_holds_is_read(filled: Filled) -> None:
         '{"input": "first", ' + json.dumps(name | {"input": "last"})[1:],
         json.dumps(name | {"input": "blob"}).encode(),
         json.dumps(name | {"input": "cut"})[:-1],
+        "\n " + json.dumps(name | {"input": "blank before, damage behind"}) + "]",
         *(7, 1.5, "", "no JSON", "[", b"\xff\xfe"),
     ]
     odd = ["2026-10-10T08:00:00+05:00", "soon", 1791630000, 1791630000.5, b"2026", None]
@@ -221,9 +222,9 @@ def test_whatever_a_sqlite_file_holds_is_read(filled: Filled) -> None:
                 (f"s{number}", began),
             )
     day = {"first": DAY, "last": DAY, "limit": 100}
-    expected = ["1", "\\ud800", "a\\x00b", "blob", "cut", "last", '{"k": true}']
+    expected = ["1", "\\ud800", "a\\x00b", "blank before, damage behind", "blob", "cut", "last", '{"k": true}']
     assert [row[0] for row in filled.ask("commands", **day)] == expected
-    assert filled.ask("days") == [(str(DAY), 7, 0, 7, 0), (None, 6, 0, 0, 0)]
+    assert filled.ask("days") == [(str(DAY), 8, 0, 8, 0), (None, 6, 0, 0, 0)]
     assert filled.ask("sessions", **day) == [("a\\xff\\x00b", 3, 0, 0, 0, 0, 3, 0, None)]
     assert filled.ask("sessions", sensor="a\\xff\\x00b")[0][1] == len(odd)
     assert len(filled.ask("enriched", **day)) == 3

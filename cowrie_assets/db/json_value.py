@@ -209,10 +209,10 @@ def comparable(text: str) -> str:
 
 def _child(text: str, step: Step) -> str | None:
     """The text of a member or element of a repaired document; of duplicate members the last."""
-    children = _children(text)
+    children, mark = _children(text), text.lstrip()[:1]
     if isinstance(step, str):
-        return dict(children).get(step) if text[:1] == "{" else None
-    values = [child for _, child in children] if text[:1] == "[" else []
+        return dict(children).get(step) if mark == "{" else None
+    values = [child for _, child in children] if mark == "[" else []
     return values[step] if -len(values) <= step < len(values) else None
 
 

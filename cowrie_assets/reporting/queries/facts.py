@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ...db.json_access import moment_of, not_empty, text_at
-from ...db.json_sql import Former, SoundText
+from ...db.json_sql import SoundText
 from ...db.tables import SQL_TABLES
 from ...db.text_access import flagged, hour_key, instant_of, visible, whole
 
@@ -105,21 +105,29 @@ class Facts:
             name: {column["name"] for column in inspector.get_columns(name)} if name in present else set()
             for name in ("raw_events", "session_summaries")
         }
-        # A generated column fails on damaged JSON, and its index holds what json_extract gave: neither is asked.
-        self._indexed = not self._sqlite or not connection.scalar(sa.text("SELECT cowrie_generated()"))
+        self._plain = not self._sqlite or not connection.scalar(sa.text("SELECT cowrie_generated()"))
         self._kept: sa.Table | None = None
 
     def has(self, table: str) -> bool:
         """Whether the database has that table."""
         return bool(self._columns[table])
 
+    def _former(self, ask: Callable[[Any, str], Any]) -> dict[str, Any]:
+        """The columns that old schemas generate: as stored, and the payload's member where that is NULL.
+
+        A generated one is not even named: it fails on damaged JSON, also where the query goes another way, and its
+        index holds what SQLite makes of a member.
+        """
+        payload = SQL_TABLES["raw_events"].c.payload
+        texts = {name: ask(payload, member) for name, member in _FORMER.items()}
+        if not self._plain:
+            return texts
+        return {n: sa.func.coalesce(visible(self._column("raw_events", n)), text) for n, text in texts.items()}
+
     def _computed(self) -> dict[str, Any]:
         """The columns of events over raw_events."""
         raw = SQL_TABLES["raw_events"].c
-        former = {
-            name: Former(visible(self._column("raw_events", name)), text_at(raw.payload, member))
-            for name, member in _FORMER.items()
-        }
+        former = self._former(text_at)
         return {
             "kind": former["event_type"],
             "hour": hour_key(former["event_timestamp"]),
@@ -142,7 +150,7 @@ class Facts:
         if self._kept is None:
             query = query.where(*self._kept_rows("raw_events"))
             stored = SQL_TABLES["raw_events"].c.event_timestamp
-            if self._indexed and (near := window.near(stored)):
+            if self._plain and (near := window.near(stored)):
                 # NULL where the loader left the column to the payload.
                 query = query.where(sa.or_(sa.and_(*near), stored.is_(None)))
         if kinds:
@@ -168,10 +176,7 @@ class Facts:
         where the database keeps temporary files (SQLite: SQLITE_TMPDIR).
         """
         raw = SQL_TABLES["raw_events"].c
-        former = (
-            Former(visible(self._column("raw_events", name)), SoundText(raw.payload, member)).label(name)
-            for name, member in _FORMER.items()
-        )
+        former = [text.label(name) for name, text in self._former(SoundText).items()]
         # OFFSET keeps SQLite from repeating these wherever the outer query names them.
         read = sa.select(*former, raw.payload).where(*self._kept_rows("raw_events")).offset(0).subquery("read").c
         found: dict[str, Any] = {
