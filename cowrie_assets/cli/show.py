@@ -143,7 +143,7 @@ def _reports(pipeline: Pipeline, totals: Sequence[TableTotal], extent: Extent, n
 
 
 def _print_reports(reports: Sequence[ReportVerdict]) -> None:
-    if len({(r.verdict, r.detail) for r in reports}) == 1 and reports[0].detail:
+    if len({(r.verdict, r.detail) for r in reports}) == 1 and reports[0].verdict != "PASS":
         click.echo(f"Reports: {reports[0].verdict.value}, {inert(reports[0].detail)}.")
         return
     print_table(("report", "verdict", "rows", "what"), [(r.report, r.verdict.value, r.rows, r.detail) for r in reports])

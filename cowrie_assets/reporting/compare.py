@@ -9,6 +9,7 @@ own functions read what was not repaired.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,7 +40,12 @@ _SHOWN = 120
 
 @dataclass(frozen=True)
 class ReportVerdict:
-    """How a report came out: `rows` compared (of each side, at most `MOST`), and why it does not pass."""
+    """How a report came out.
+
+    Attributes:
+        rows: compared, of each side, at most `MOST`.
+        detail: why it does not pass, or what was left out.
+    """
 
     report: str
     verdict: Verdict
@@ -65,14 +71,17 @@ def compare_reports(pipeline: Pipeline, totals: Sequence[TableTotal]) -> list[Re
     plan = pipeline.plan
     reasons = {table: _obstacle(plan, table, totals) for table in _KEYS}
     names = [name for name, report in REPORTS.items() if not reasons[report.table]]
-    answers: tuple[Answers, Answers] = ({}, {})
+    source: Answers = {}
+    target: Answers = {}
+    left_out: Counter[str] = Counter()
     if names:
         # At once: the target works on its server, and SQLite's functions release the interpreter while they read.
         with ThreadPoolExecutor(1) as pool:
             ours = pool.submit(_on_target, pipeline, names)
-            answers = _on_source(pipeline, names), ours.result()
+            source, left_out = _on_source(pipeline, names)
+            target = ours.result()
     return [
-        _compared(name, answers[0][name], answers[1][name])
+        _compared(name, source[name], target[name], left_out[report.table])
         if name in names
         else ReportVerdict(name, Verdict.NOT_CHECKED, 0, reasons[report.table] or "")
         for name, report in REPORTS.items()
@@ -98,13 +107,14 @@ def _json_column(table: str) -> str:
     return "payload" if table == "raw_events" else "enrichment"
 
 
-def _compared(name: str, source: Sequence[Any], target: Sequence[Any]) -> ReportVerdict:
+def _compared(name: str, source: Sequence[Any], target: Sequence[Any], left_out: int) -> ReportVerdict:
     for number in range(max(len(source), len(target))):
         pair = [rows[number] if number < len(rows) else None for rows in (source, target)]
         if pair[0] != pair[1]:
             there, here = ("nothing" if row is None else str(astuple(row))[:_SHOWN] for row in pair)
             return ReportVerdict(name, Verdict.FAIL, number, f"row {number + 1} is {there} in the source, {here} here")
-    return ReportVerdict(name, Verdict.PASS, len(source))
+    without = f"without {left_out:,} rows that were repaired or set aside" if left_out else ""
+    return ReportVerdict(name, Verdict.PASS, len(source), without)
 
 
 def _answers(connection: sa.Connection, names: Sequence[str], left_out: Mapping[str, Any]) -> Answers:
@@ -114,7 +124,9 @@ def _answers(connection: sa.Connection, names: Sequence[str], left_out: Mapping[
     return {name: REPORTS[name].find(facts, Window(limit=MOST)) for name in names}
 
 
-def _on_source(pipeline: Pipeline, names: Sequence[str]) -> Answers:
+def _on_source(pipeline: Pipeline, names: Sequence[str]) -> tuple[Answers, Counter[str]]:
+    """The answers, and by table how many rows were left out for their lines in the ledger."""
+    lines_of: Counter[str] = Counter()
     engine = create_engine_from_settings(EngineSettings(url=str(pipeline.settings.require_source())), write=False)
     with _disposed(engine, "The reports of the source") as connection:
         connection.exec_driver_sql("CREATE TEMP TABLE ledger_rows (table_name TEXT, id INTEGER)")
@@ -127,6 +139,7 @@ def _on_source(pipeline: Pipeline, names: Sequence[str]) -> Answers:
             )
             while page := lines.fetchmany(10_000):
                 connection.exec_driver_sql("INSERT INTO ledger_rows VALUES (?, ?)", page)
+                lines_of.update(table for table, _ in page)
         left_out = {
             table: sa.text(
                 f"{table}.rowid <= {planned.high_water if planned.high_water is not None else -(2**63)} AND"
@@ -135,7 +148,7 @@ def _on_source(pipeline: Pipeline, names: Sequence[str]) -> Answers:
             for table, planned in pipeline.plan.tables.items()
             if table in _KEYS
         }
-        return _answers(connection, names, left_out)
+        return _answers(connection, names, left_out), lines_of
 
 
 def _on_target(pipeline: Pipeline, names: Sequence[str]) -> Answers:
