@@ -23,6 +23,8 @@ import pytest
 
 from cowrie_assets.cli.main import COMMANDS, cli, main
 from cowrie_assets.demo import make_demo
+from cowrie_assets.reporting.compare import ReportVerdict
+from cowrie_assets.validation.verdicts import Verdict
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -94,7 +96,9 @@ def test_the_readme_names_every_command_and_no_other() -> None:
         assert f"cowrie-assets {name}" in text, name
 
 
-def test_migrate_then_status_verify_quarantine_report_reset(run: Run, small: Path, url: str, tmp_path: Path) -> None:
+def test_migrate_then_status_verify_quarantine_report_reset(
+    run: Run, small: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = ("--source", str(small), "--target", url)
     dry = run("migrate", *at[:2], "--dry-run", "--json")
     assert dry.code == 0
@@ -114,7 +118,14 @@ def test_migrate_then_status_verify_quarantine_report_reset(run: Run, small: Pat
     again = run("migrate", *at, "--max-quarantine", "0")
     assert again.code == 1
     assert "--max-quarantine 0" in again.err
-    assert run("verify", *at).code == 0
+    proven = json.loads(run("verify", *at, "--json").out)
+    assert {r["verdict"] for r in proven["reports"]} == {"PASS"}
+    with monkeypatch.context() as patch:
+        differing = [ReportVerdict("days", Verdict.FAIL, 3, "row 4")]
+        patch.setattr("cowrie_assets.reporting.compare.compare_reports", lambda *_: differing)
+        told = run("verify", *at)
+    assert (told.code, "Reports differ" in told.err) == (1, True)
+    assert "Reports: FAIL, row 4." in told.out
     lines = run("quarantine", "--target", url, "--format", "jsonl").out.splitlines()
     assert len(lines) == sum(t["set_aside"] for t in tables.values()) > 0
     assert {"type", "value"} == set(json.loads(lines[0])["original"]["id"])
@@ -124,9 +135,10 @@ def test_migrate_then_status_verify_quarantine_report_reset(run: Run, small: Pat
 
     with psycopg.connect(url) as connection:
         connection.execute("DELETE FROM raw_events WHERE id = 7")
-    bad = run("verify", *at)
+    bad = run("verify", *at, "--no-reports")
     assert bad.code == 1
     assert "FAIL" in bad.out
+    assert "Reports: NOT CHECKED, --no-reports." in bad.out
     assert run("reset", "--target", url, "--yes").code == 0
     assert run("verify", *at).code == 2
     assert run("clean", "--source", str(small), "--yes").code == 0

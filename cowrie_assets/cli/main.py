@@ -26,7 +26,7 @@ COMMANDS = {
     "demo": "migrate",
     "status": "show",
     "verify": "show",
-    "report": "show",
+    "report": "report",
     "quarantine": "show",
     "rules": "rules",
     "export": "export",

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import click
 from rich.console import Console
@@ -25,13 +25,14 @@ HEARTBEAT_SECONDS = 10.0
 """Without a terminal a line at least this often says that the work goes on."""
 
 
-def console() -> Console:
-    """Where people read: standard output, no markup, so that data cannot style it."""
+def console(file: IO[str] | None = None) -> Console:
+    """Where people read: standard output or a file, no markup, so that data cannot style it."""
     # A pipe or log file has no width: rich would fold names at 80 columns.
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    wide = file is None and sys.stdout.isatty()
+    return Console(file=file, markup=False, highlight=False, width=None if wide else LOG_WIDTH)
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]], file: IO[str] | None = None) -> None:
     """A table; text cells are made inert, numbers grouped and right-aligned."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     numeric = [all(isinstance(row[i], int) for row in rows) and bool(rows) for i in range(len(header))]
@@ -39,7 +40,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(f"{v:,}" if isinstance(v, int) else inert(str(v))) for v in row))
-    console().print(table)
+    console(file).print(table)
 
 
 def print_json(content: object) -> None:

@@ -1,6 +1,6 @@
-"""`status`, `verify`, `report`, `quarantine`: what the ledger says, and proving it again.
+"""`status`, `verify`, `quarantine`: what the ledger says, and proving it again.
 
-Belongs here: these four commands; none imports Dagster. Not here: the proof (`validation/`).
+Belongs here: these three commands; none imports Dagster. Not here: the proof (`validation/`).
 """
 
 from __future__ import annotations
@@ -8,21 +8,20 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import TargetError
+from ..errors import DifferenceError, TargetError
 from ..loading import ledger as target_ledger
 from ..loading.lock import migration_running
 from ..pipeline import Pipeline
-from ..reporting.migration import write_report
 from ..reporting.quarantine import SetAside, quarantined_rows
 from ..reporting.text import inert
-from ..validation.verdicts import WORDS, Extent, Verdict
+from ..validation.verdicts import WORDS, Extent, Proof, TableTotal, Verdict
 from .options import (
     database_options,
     extent_of,
@@ -34,6 +33,9 @@ from .options import (
 )
 from .output import print_json, print_table
 from .summary import print_summary, read_summary
+
+if TYPE_CHECKING:
+    from ..reporting.compare import ReportVerdict
 
 
 @click.command()
@@ -66,6 +68,7 @@ def status(target: str | None, staging: str | None, as_json: bool) -> None:
 @click.command()
 @database_options
 @proof_options
+@click.option("--no-reports", is_flag=True, help="Do not compare the reports of source and target.")
 @json_option
 def verify(
     source: str | None,
@@ -73,9 +76,13 @@ def verify(
     staging: str | None,
     sample: Extent | None,
     counts_only: bool,
+    no_reports: bool,
     as_json: bool,
 ) -> None:
-    """Prove every loaded partition afresh, from source, target and ledger. Needs no Dagster."""
+    """Prove every loaded partition afresh, from source, target and ledger, and compare all reports. Needs no Dagster.
+
+    Reports leave out the rows that were repaired or set aside.
+    """
     extent = extent_of(sample, counts_only)
     pipeline = Pipeline(settings_from(source, target, staging))
     pipeline.checked_source()
@@ -87,6 +94,7 @@ def verify(
     for table in (*pipeline.plan.dated, *pipeline.plan.others):
         results += pipeline.validate(table, list(pipeline.plan.partitions(table)), extent)
     totals = pipeline.totals()
+    reports = _reports(pipeline, totals, extent, no_reports)
     with pipeline.connect() as connection:
         summary = read_summary(connection)
     faults = [(r.table, r.partition, r.verdict.value, r.detail) for r in results if r.verdict != "PASS"]
@@ -102,6 +110,7 @@ def verify(
                 "cells": sum(r.cells for r in results),
                 "faults": [dict(zip(names, f, strict=True)) for f in faults],
                 "differences": [asdict(d) for r in results for d in r.differences],
+                "reports": [asdict(r) for r in reports],
                 "after_plan": later,
                 "rows_of_others": others,
             }
@@ -115,17 +124,29 @@ def verify(
         for table, rows in others.items():
             click.echo(f"{inert(table)}: {rows:,} rows in the target that this migration did not load: not compared.")
         click.echo(f"Compared: {WORDS[extent.proof]} ({sum(r.cells for r in results):,} cells).")
+        _print_reports(reports)
     failed = any(f[2] == "FAIL" for f in faults)
     if failed or summary.overall.verdict is Verdict.FAIL:
         raise summary.difference("See what is named above, and the report.", differs=failed)
+    if any(r.verdict is Verdict.FAIL for r in reports):
+        raise DifferenceError(
+            "Reports differ though the cells do not.", hint="Run cowrie-assets report on both, and tell us of it."
+        )
 
 
-@click.command()
-@database_options
-def report(source: str | None, target: str | None, staging: str | None) -> None:
-    """Write the report of the whole migration as Markdown and HTML."""
-    written = write_report(Pipeline(settings_from(source, target, staging)))
-    click.echo(f"{written.verdict}\n{written.markdown}\n{written.html}")
+def _reports(pipeline: Pipeline, totals: Sequence[TableTotal], extent: Extent, no_reports: bool) -> list[ReportVerdict]:
+    from ..reporting.compare import compare_reports, unchecked
+
+    if no_reports:
+        return unchecked("--no-reports")
+    return compare_reports(pipeline, totals) if extent.proof is Proof.FULL else unchecked("only after a full proof")
+
+
+def _print_reports(reports: Sequence[ReportVerdict]) -> None:
+    if len({(r.verdict, r.detail) for r in reports}) == 1 and reports[0].verdict != "PASS":
+        click.echo(f"Reports: {reports[0].verdict.value}, {inert(reports[0].detail)}.")
+        return
+    print_table(("report", "verdict", "rows", "what"), [(r.report, r.verdict.value, r.rows, r.detail) for r in reports])
 
 
 @click.command()

@@ -61,6 +61,17 @@ class JsonText(Ask):
     type = sa.Text()
 
 
+class SoundText(Ask):
+    """`JsonText` of a member of a document that the migration takes as it is: no damage, no key twice.
+
+    On SQLite its own function answers for a string, at a third of the time.
+    """
+
+    inherit_cache = True
+    name = "cowrie_json_text"
+    type = sa.Text()
+
+
 class JsonPart(Ask):
     """The part itself, as `jsonb`; on SQLite its text."""
 
@@ -172,6 +183,9 @@ def _text(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({_followed(holder, compiler, **kw)} ->> {compiler.process(last, **kw)})"
 
 
+compiles(SoundText, "postgresql")(_text)
+
+
 @compiles(JsonType, "postgresql")
 def _type(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
     return f"jsonb_typeof({_part(element, compiler, **kw)})"
@@ -201,10 +215,15 @@ def _number(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(JsonTime, "postgresql")
 def _time(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
     text = _text(element, compiler, **kw)
+    return instant_sql(text, f"jsonb_typeof({_part(element, compiler, **kw)}) = 'string' AND ")
+
+
+def instant_sql(text: str, guard: str = "") -> str:
+    """PostgreSQL's expression that reads a text as the migration reads a date; NULL where it is none."""
     # timestamptz rounds what exceeds six digits; the migration cuts.
     moment = f"regexp_replace({text}, '(\\.[0-9]{{6}})[0-9]+', '\\1')::timestamptz"
     return (
-        f"CASE WHEN jsonb_typeof({_part(element, compiler, **kw)}) = 'string' AND {text} ~ '{TIME}' THEN"
+        f"CASE WHEN {guard}{text} ~ '{TIME}' THEN"
         f" CASE WHEN {moment} BETWEEN '0001-01-01Z' AND '9999-12-31 23:59:59.999999Z' THEN {moment} END END"
     )
 
@@ -243,6 +262,18 @@ def _call(element: Ask, compiler: SQLCompiler, **kw: Any) -> str:
 
 for _ask in (JsonText, JsonPart, JsonType, JsonFilled, JsonNumber, JsonTime):
     compiles(_ask, "sqlite")(_call)
+
+
+@compiles(SoundText, "sqlite")
+def _sound(element: SoundText, compiler: SQLCompiler, **kw: Any) -> str:
+    document, step = element.clauses
+    cell = compiler.process(document, **kw)
+    path = f"'$.' || {compiler.process(step, **kw)}"
+    return (
+        f"CASE WHEN typeof({cell}) <> 'text' OR NOT json_valid({cell}) THEN {_call(element, compiler, **kw)}"
+        f" ELSE CASE coalesce(json_type({cell}, {path}), 'null') WHEN 'null' THEN NULL"
+        f" WHEN 'text' THEN json_extract({cell}, {path}) ELSE {_call(element, compiler, **kw)} END END"
+    )
 
 
 def _call_plain(element: FunctionElement[Any], compiler: SQLCompiler, **kw: Any) -> str:

@@ -57,6 +57,13 @@ def _moment(cell: Cell) -> str | None:
     return None if moment is None else moment.replace(tzinfo=None).isoformat(" ")
 
 
+_instant = lru_cache(maxsize=4_096)(_moment)  # asked of hours: a month has 720
+
+
+def _visible(cell: Cell) -> str | None:
+    return visible_text(cell) if isinstance(cell, bytes) else None if cell is None else str(cell)
+
+
 def _elements(cell: Cell, *path: Step) -> str:
     return json.dumps(element_texts(cell, path))
 
@@ -94,6 +101,8 @@ _FUNCTIONS = {
     "cowrie_json_equal": _equal,
     "cowrie_like": _like,
     "cowrie_moment": _moment,
+    "cowrie_instant": _instant,
+    "cowrie_visible": _visible,
 }
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .bars import Bars, svg
+
 DATA_LENGTH = 200
 """Characters of a text from the data that are shown."""
 LINE_LENGTH = 1_000
@@ -126,7 +128,7 @@ class Table:
         return any(isinstance(row[column], int) for row in self.rows)
 
 
-Block = Heading | Paragraph | Bullets | Table
+Block = Heading | Paragraph | Bullets | Table | Bars
 
 
 def _parts(cell: Cell) -> tuple[Inline, ...]:
@@ -155,6 +157,8 @@ def _markdown_block(block: Block) -> str:
             cells = [[_markdown_parts((title,)) for title in header], rule]
             cells += [[_markdown_parts(_parts(cell), in_table=True) for cell in row] for row in rows]
             return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+        case Bars(title):
+            return _markdown_parts((title,))  # Markdown draws nothing
 
 
 def _markdown_parts(parts: Sequence[Inline], *, in_table: bool = False) -> str:
@@ -209,6 +213,9 @@ th { color: var(--dim); font-weight: 600; font-size: .85em; border-bottom-width:
 tbody tr:nth-child(even) { background: var(--band); }
 .number { text-align: right; }
 td.number { white-space: nowrap; }
+figure { margin: 1rem 0; }
+.bars text { fill: var(--ink); font: 12px ui-monospace, "DejaVu Sans Mono", "Liberation Mono", monospace; }
+.bars rect { fill: var(--good); }
 summary { cursor: pointer; color: var(--dim); }
 @media print { body { max-width: none; padding: 0; } .scroll { overflow: visible; } tr { break-inside: avoid; } }
 """
@@ -237,6 +244,8 @@ def _html_block(block: Block) -> str:
         case Table(_, _, fold):
             table = f'<div class="scroll">{_html_table(block)}</div>'
             return f"<details><summary>{_escaped(fold)}</summary>{table}</details>" if fold else table
+        case Bars():
+            return f"<figure>{svg(block, _escaped)}</figure>"
 
 
 def _html_table(table: Table) -> str:
