@@ -195,6 +195,27 @@ def test_enriched_sessions_by_risk(filled: Filled) -> None:
     assert [row[0] for row in filled.ask("enriched", first=DAY)] == ["b"]
 
 
+def test_events_that_are_kept_answer_the_same(filled: Filled) -> None:
+    for number, kind in enumerate(("command.input", "login.success", "session.file_download", "session.connect")):
+        for members in (
+            {},
+            {"input": ["id", 1.50], "username": True, "url": "é", "src_ip": 7, "session": f"s{number}"},
+        ):
+            filled.event(f"cowrie.{kind}", stored=number != 1, **members)
+    with filled.engine.connect() as connection:
+        facts, window = Facts(connection), Window(DAY, DAY)
+        before = {name: REPORTS[name].find(facts, window) for name in EVENT_REPORTS}
+        facts.keep_events()
+        with _statements(connection) as seen:
+            assert {name: REPORTS[name].find(facts, window) for name in EVENT_REPORTS} == before
+        kept = all("kept_events" in statement and "raw_events" not in statement for statement in seen)
+        may = filled.engine.dialect.name == "sqlite" or connection.scalar(
+            sa.text("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+        )
+    assert kept == may
+    assert all(before.values())
+
+
 @SQLITE
 def test_whatever_a_sqlite_file_holds_is_read(filled: Filled) -> None:
     name = {"eventid": "cowrie.command.input", "timestamp": f"{DAY}T05:00:00Z"}
