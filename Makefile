@@ -11,7 +11,7 @@ ifdef POSTGRES_URL
 export COWRIE_POSTGRES_URL := $(POSTGRES_URL)
 endif
 
-.PHONY: help install demo test check ui lint clean
+.PHONY: help install demo test check ui docs lint clean
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -38,5 +38,9 @@ check: lint test  ## What CI runs
 ui: $(STAMP)  ## Serve Dagster on http://127.0.0.1:3000 over this project
 	$(BIN)/dagster dev --host 127.0.0.1 --port 3000 --workspace workspace.yaml
 
+docs: $(STAMP)  ## Make the reference from the code and build the documentation into site/
+	$(BIN)/python -m cowrie_assets.cli.reference docs/reference
+	$(BIN)/zensical build --strict
+
 clean:  ## Delete what was made here: environment, demo, Dagster's storage
-	rm -rf $(VENV) .cowrie storage logs .logs_queue history schedules
+	rm -rf $(VENV) .cowrie site storage logs .logs_queue history schedules

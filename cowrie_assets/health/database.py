@@ -89,7 +89,10 @@ def check_schema(connection: sa.Connection) -> Check:
         return Check("schema", Status.WARNING, note.rstrip("."), details=details)
     if not version and not set(sa.inspect(connection).get_table_names()) & TABLES.keys():
         return Check("schema", Status.CRITICAL, "there is no table of a Cowrie processor", details=details)
+    if not version:
+        text = f"no version is stored, {SCHEMA_VERSION} is known: `cowrie-assets db migrate` makes and stores it"
+        return Check("schema", Status.WARNING, text, details=details)
     if version < SCHEMA_VERSION:
-        text = f"version {version or 'unknown'}, older than {SCHEMA_VERSION}: `cowrie-assets db migrate` brings it up"
+        text = f"version {version}, older than {SCHEMA_VERSION}: `cowrie-assets db migrate` brings it up"
         return Check("schema", Status.WARNING, text, details=details)
     return Check("schema", Status.OK, f"version {version}", details=details)
