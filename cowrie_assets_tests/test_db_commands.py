@@ -154,12 +154,21 @@ def test_an_index_that_lacks_rows(database: sa.Engine) -> None:
         "INSERT INTO raw_events (source, payload, payload_hash) SELECT '/log', '{}', n FROM generate_series(1, 9) n",
         f"UPDATE pg_index SET indisready = true WHERE indexrelid = {name}",
     )
-    assert wrong(database)["indexes"] == "ix_raw_events_source_kept leads to 0 of 9 rows of raw_events"
+    assert wrong(database)["indexes"] == "ix_raw_events_source_kept leads to 2 of 11 rows of raw_events"
     with database.connect() as connection:
         offered = connection.exec_driver_sql("SELECT name FROM pg_available_extensions WHERE name = 'amcheck'").all()
     for _ in offered:  # the embedded server does not bring it
         run(database, "CREATE EXTENSION amcheck")
         assert "lacks matching index tuple" in wrong(database)["indexes"]
+
+
+@POSTGRES
+def test_indexes_that_are_not_looked_at_are_named(database: sa.Engine) -> None:
+    migrate(database)
+    run(database, "CREATE INDEX ix_partial ON files (shasum) WHERE vt_malicious")
+    (indexes,) = [c for c in check_integrity(database, deep=True) if c.name == "indexes"]
+    assert indexes.verdict is Verdict.OK
+    assert indexes.detail.endswith("NOT CHECKED at all: ix_partial")
 
 
 @SQLITE

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from ..catalog import TABLES, Type
 from ..source.schema import quoted
-from .names import bound
 from .relations import is_postgres, user_tables
 
 EXAMPLES = 3
@@ -62,34 +61,54 @@ def broken_indexes(connection: sa.Connection) -> list[str]:
     if _has_amcheck(connection):
         return _amcheck(connection)
     found = []
-    indexes = connection.exec_driver_sql(
-        "SELECT i.indrelid::regclass::text, i.indexrelid::regclass::text, a.attname FROM pg_index i"
-        " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " JOIN pg_am m ON m.oid = c.relam AND m.amname = 'btree'"
-        " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-        " WHERE n.nspname !~ '^(pg_|information_schema)' AND i.indisvalid AND i.indpred IS NULL ORDER BY 2"
-    ).all()
-    for table, index, column in indexes:
-        # NULLs are in a btree too; a comparison makes both scans choose the same rows.
-        query = f"SELECT count(*) FROM {table.replace('%', '%%')} WHERE {bound(column)} IS NOT NULL"
-        counts = []
-        for scan, other in (("seqscan", ("indexscan", "indexonlyscan", "bitmapscan")), ("indexscan", ("seqscan",))):
-            connection.exec_driver_sql(f"SET LOCAL enable_{scan} = on")
-            for name in other:
-                connection.exec_driver_sql(f"SET LOCAL enable_{name} = off")
-            if scan == "indexscan":
-                connection.exec_driver_sql("SET LOCAL enable_indexonlyscan = on")
-            counts.append(connection.exec_driver_sql(query).scalar_one())
-        if counts[0] != counts[1]:
-            found.append(f"{index} leads to {counts[1]:,} of {counts[0]:,} rows of {table}")
+    for index, table, query in _scannable(connection)[0]:
+        led = connection.exec_driver_sql(query).scalar_one()
+        connection.exec_driver_sql("SET LOCAL enable_indexscan = off")
+        connection.exec_driver_sql("SET LOCAL enable_indexonlyscan = off")
+        rows = connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
+        _index_scans_only(connection)
+        if led != rows:
+            found.append(f"{index} leads to {led:,} of {rows:,} rows of {table.replace('%%', '%')}")
     return found
 
 
 def index_method(connection: sa.Connection) -> str:
-    """How `broken_indexes` looks, in words."""
+    """How `broken_indexes` looks, in words, and what it does not see."""
     if _has_amcheck(connection):
-        return "each holds what its table holds (amcheck)"
-    return "each leads to as many rows as its table has; their order NOT CHECKED (no extension amcheck)"
+        return "each B-tree holds what its table holds (amcheck); other kinds NOT CHECKED"
+    left_out = _scannable(connection)[1]
+    named = f"; NOT CHECKED at all: {', '.join(left_out)}" if left_out else ""
+    return f"each leads to as many rows as its table has; their order NOT CHECKED (no extension amcheck){named}"
+
+
+def _index_scans_only(connection: sa.Connection) -> None:
+    for name in ("seqscan", "bitmapscan", "sort", "incremental_sort"):
+        connection.exec_driver_sql(f"SET LOCAL enable_{name} = off")
+    for name in ("indexscan", "indexonlyscan"):
+        connection.exec_driver_sql(f"SET LOCAL enable_{name} = on")
+
+
+def _scannable(connection: sa.Connection) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """(index, table, query that counts the rows it leads to), and the indexes that no such query is planned with."""
+    indexes = connection.exec_driver_sql(
+        "SELECT c.oid::regclass::text, c.relname, i.indrelid::regclass::text,"
+        " (SELECT string_agg(pg_get_indexdef(c.oid, k, false), ', ' ORDER BY k)"
+        " FROM generate_series(1, i.indnkeyatts) k) FROM pg_index i"
+        " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname !~ '^(pg_|information_schema)' AND i.indisvalid ORDER BY 1"
+    ).all()
+    _index_scans_only(connection)
+    chosen, left_out = [], []
+    for index, name, table, keys in indexes:
+        table, keys = table.replace("%", "%%"), keys.replace("%", "%%")
+        # Rows in an index's order are read from it where nothing else may sort; the plan says whether it was this one.
+        query = f"SELECT count(*) FROM (SELECT 1 FROM {table} ORDER BY {keys}) ordered"
+        plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {query}").scalar_one()
+        if f"'Index Name': {name!r}" in str(plan):
+            chosen.append((index, table, query))
+        else:
+            left_out.append(index)
+    return chosen, left_out
 
 
 def _has_amcheck(connection: sa.Connection) -> bool:
