@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from cowrie_assets.cli.main import main
+from cowrie_assets.db.url import mask
 
 ROOT = Path(__file__).parent.parent
 MASKS = (
@@ -102,7 +103,7 @@ class Terminal:
             command = command.replace(name, real)
         code, out = self._ended(command)
         for name, real in self._stand_ins.items():
-            out = out.replace(real, name)
+            out = out.replace(real, name).replace(mask(real), name)
         assert code == step.code, f"line {step.line}: {step.command}\n{out}"
         if step.shown:
             expected, printed = "\n".join(masked(step.shown)), "\n".join(masked(out))
