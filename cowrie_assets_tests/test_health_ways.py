@@ -165,7 +165,12 @@ def test_many_probes_cost_one_look(ready: str, monkeypatch: pytest.MonkeyPatch) 
 def test_the_service_ends_when_told(real_v3: Path, way: signal.Signals) -> None:
     command = [sys.executable, "-m", "cowrie_assets.cli.main", "health", "--database", str(real_v3)]
     process = subprocess.Popen(
-        [*command, "--serve", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--serve", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore SIGINT, and would hand that down to the service.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     )
     assert process.stdout
     assert process.stdout.readline().startswith("Serving http://127.0.0.1:")
