@@ -87,12 +87,16 @@ _documents = st.recursive(
 )
 
 
+def holdable(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def oracle(text: str) -> Any:
     """A document as Python values that compare as JSON values do; None for what is lost or refused."""
     lost: list[object] = []
 
     def pairs(members: list[tuple[str, Any]]) -> Any:
-        if len(dict(members)) < len(members):
+        if len(dict(members)) < len(members) or not all(holdable(key) for key, _ in members):
             lost.append(members)
         return ("object", tuple(sorted(dict(members).items(), key=lambda m: m[0])))
 
@@ -110,7 +114,7 @@ def oracle(text: str) -> Any:
         if isinstance(value, bool):
             return ("word", value)
         if isinstance(value, str):
-            if "\x00" in value or any("\ud800" <= c <= "\udfff" for c in value):
+            if not holdable(value):
                 lost.append(value)
             return ("text", value)
         return value
