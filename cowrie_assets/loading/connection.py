@@ -31,6 +31,9 @@ SERVER = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
     "client_encoding": "UTF8",
+    # Joins over ranges of keys look costly, and compiling each took longer than running it: 67 s instead of 28 s for the
+    # proof of 1,000,000 events.
+    "jit": "off",
     # By default a server keeps the locks of a client that vanished for two hours.
     "tcp_keepalives_idle": 30,
     "tcp_keepalives_interval": 10,
