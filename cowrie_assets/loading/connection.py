@@ -31,8 +31,8 @@ SERVER = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
     "client_encoding": "UTF8",
-    # Joins over ranges of keys look costly, and compiling each took longer than running it: 67 s instead of 28 s for the
-    # proof of 1,000,000 events.
+    # Joins over ranges of keys look costly, and compiling each took longer than running it: the proof of 1,000,000
+    # events took 67 s with it and 52 s without.
     "jit": "off",
     # By default a server keeps the locks of a client that vanished for two hours.
     "tcp_keepalives_idle": 30,
