@@ -98,6 +98,9 @@ class _ById:
 
     def found(self, target: pa.Table) -> Found:
         ids, theirs = self.ids, target.column(self.name).to_numpy()
+        if (np.diff(theirs) < 0).any():
+            order = np.argsort(theirs, kind="stable")
+            target, theirs = target.take(pa.array(order)), theirs[order]
         again = theirs[1:][np.diff(theirs) == 0]
         place = np.full(len(ids), -1)
         if len(theirs):

@@ -49,12 +49,15 @@ def chosen(table: Table, columns: Sequence[Column]) -> tuple[list[str], dict[str
 
 
 def rows_by_id(connection: Connection, table: Table, columns: Sequence[Column], ids: Sequence[Range]) -> pa.Table:
-    """Rows whose integer key lies in the closed ranges, in key order."""
+    """Rows whose integer key lies in the closed ranges, in no promised order.
+
+    Sorted by the server they took nine times as long: a batch is larger than its work_mem.
+    """
     key = f"t.{bound(table.serial or '')}"
     select, types = chosen(table, columns)
     sql = (
         f"SELECT {', '.join(select)} FROM unnest(%s::int8multirange) AS span(ids)"
-        f" JOIN {bound(table.name)} t ON {key} >= lower(span.ids) AND {key} <= {last_of('span.ids')} ORDER BY {key}"
+        f" JOIN {bound(table.name)} t ON {key} >= lower(span.ids) AND {key} <= {last_of('span.ids')}"
     )
     return _read(connection, sql, (multirange(ids),), types)
 
