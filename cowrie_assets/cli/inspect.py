@@ -23,7 +23,7 @@ from .output import StageBars, gigabytes, print_json, print_table
 
 STAGING_SHARE, TARGET_SHARE = 0.5, 2.0
 """Bytes of staging and of the target for each byte of the source, rounded up; measured as docs/measurements.md says."""
-ROWS_PER_SECOND = 25_000
+ROWS_PER_SECOND = 17_000
 """Rows of all tables through all stages on two cores, rounded down; measured as docs/measurements.md says."""
 
 

@@ -19,6 +19,7 @@ from ..catalog import Column, Table, Type
 from ..source.cells import original_bytes
 from ..source.reader import Batch, Range
 from .canonical import stored_form, target_form
+from .cells import one
 from .ledger_rows import RepairLine
 from .target_rows import rows_by_id, rows_by_key
 
@@ -120,7 +121,7 @@ class _ByText:
 
     def found(self, target: pa.Table) -> Found:
         keys = self.sought
-        parts = [self._texts(c, target_form(c.type, _one(target.column(c.name)))) for c in self._columns()]
+        parts = [self._texts(c, target_form(c.type, one(target.column(c.name)))) for c in self._columns()]
         theirs = list(zip(*parts, strict=True))
         index = {key: row for row, key in enumerate(theirs)}
         place = np.array([index.get(k, -1) if k is not None else -1 for k in keys], np.int64)
@@ -177,10 +178,6 @@ def _text(kind: Type, value: Any) -> str | None:
 
 def _joined(key: tuple[str, ...]) -> str:
     return key[0] if len(key) == 1 else json.dumps(list(key), ensure_ascii=False)
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _ranges(ids: np.ndarray) -> list[Range]:

@@ -46,13 +46,11 @@ class LedgerRows:
 
     Attributes:
         repairs: row -> column -> its line. A row is its rowid, or its target key where the source has no rowids.
-        quarantine: row -> its line.
-        doubled: rows and cells that have more than one line.
+        quarantine: row -> its line. A second line about a cell or row shows in the partition's count of lines.
     """
 
     repairs: dict[int | str, dict[str, RepairLine]]
     quarantine: dict[int | str, QuarantineLine]
-    doubled: list[tuple[int | str, str]]
 
 
 _WHERE = "table_name = %s AND source_rowid BETWEEN %s AND %s"
@@ -66,21 +64,17 @@ _QUARANTINE = "SELECT source_rowid, target_key, rule, original, partition_key FR
 def read_lines(connection: Connection, table: str, rowids: Range | None) -> LedgerRows:
     """The lines about rows of a table: those in a closed range of rowids, or all of them."""
     where, parameters = ("table_name = %s", (table,)) if rowids is None else (_WHERE, (table, *rowids))
-    found = LedgerRows({}, {}, [])
+    found = LedgerRows({}, {})
     for rowid, key, column, rule, original, kind, replacement, partition in connection.execute(
         (_REPAIRS + where).encode(), parameters
     ):
         row = found.repairs.setdefault(key if rowid is None else rowid, {})
-        if column in row:
-            found.doubled.append((key if rowid is None else rowid, column))
         row[column] = RepairLine(rule, original, kind, replacement, key, partition)
     for number, (rowid, key, rule, original, partition) in enumerate(
         connection.execute((_QUARANTINE + where).encode(), parameters)
     ):
         # Rows without rowids have no name of their own: they are found by their content.
         name = f"line {number}" if rowid is None else rowid
-        if name in found.quarantine:
-            found.doubled.append((name, ""))
         found.quarantine[name] = QuarantineLine(rule, original, key, partition)
     return found
 
