@@ -84,7 +84,7 @@ def agreement(url: str, count: int, seed: int) -> int:
     assert not KEPT & {rule for r in column.repairs for rule in r.rules}
     texts = column.values.to_pylist()
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute("CREATE UNLOGGED TABLE t (i int, p json)")
+        cursor.execute("DROP TABLE IF EXISTS t; CREATE UNLOGGED TABLE t (i int, p json)")
         with cursor.copy("COPY t FROM STDIN") as copy:
             for row, text in enumerate(texts):
                 copy.write_row((row, text))

@@ -19,7 +19,7 @@ from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.validation.prove import prove_cells
 from cowrie_assets.validation.totals import check_totals
 from cowrie_assets.validation.verdicts import Difference, Extent, Proof, Verdict
-from cowrie_assets_tests.conftest import execute, new_database
+from cowrie_assets_tests.conftest import empty, execute, new_database
 from cowrie_assets_tests.dirty import make
 from cowrie_assets_tests.faults import KINDS, Connection, Loaded, Place
 from cowrie_assets_tests.test_dirty import migrate, pipeline
@@ -174,10 +174,8 @@ def test_a_thousand_faults_of_each_kind_are_found(
     seed = 1_000
     while any(put[kind.__name__] < 1_000 for kind in KINDS):
         seed += 1
-        with psycopg.connect(module_url, autocommit=True) as connection:
-            connection.execute("DROP SCHEMA IF EXISTS cowrie_migration CASCADE")
-            connection.execute("DROP SCHEMA public CASCADE")
-            connection.execute("CREATE SCHEMA public")
+        with psycopg.connect(module_url) as connection:
+            empty(connection)
         line = loaded(tmp_path / f"{seed}.sqlite", module_url, seed)
         for kind in KINDS:
             for again in range(4 if put[kind.__name__] < 1_000 else 0):
@@ -196,10 +194,8 @@ def test_a_thousand_faults_of_each_kind_are_found(
 def test_no_false_alarm_on_a_thousand_databases(tmp_path: Path, module_url: str, chunk: int) -> None:
     """Half of them entirely clean, half dirty and well migrated."""
     for seed in range(chunk * 50, chunk * 50 + 50):
-        with psycopg.connect(module_url, autocommit=True) as connection:
-            connection.execute("DROP SCHEMA IF EXISTS cowrie_migration CASCADE")
-            connection.execute("DROP SCHEMA public CASCADE")
-            connection.execute("CREATE SCHEMA public")
+        with psycopg.connect(module_url) as connection:
+            empty(connection)
         line = loaded(tmp_path / f"{seed}.sqlite", module_url, seed, dirt=0.3 * (seed % 2))
         with line.connect() as connection:
             assert differences(line, connection) == ([], []), seed

@@ -84,6 +84,7 @@ def agreement(url: str, count: int, seed: int) -> Counter[str]:
             "CREATE OR REPLACE FUNCTION read(said text) RETURNS timestamptz LANGUAGE plpgsql AS"
             " $$ BEGIN RETURN said::timestamptz; EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$"
         )
+        connection.execute("DROP TABLE IF EXISTS t")
         connection.execute(create_table(TABLE).replace("CREATE TABLE", "CREATE UNLOGGED TABLE", 1).encode())
         connection.execute("ALTER TABLE t ADD row serial")
         assert copy_rows(connection, TABLE, rows, lambda message, rows: False) == []
