@@ -103,6 +103,8 @@ def test_migrate_then_status_verify_quarantine_report_reset(
     dry = run("migrate", *at[:2], "--dry-run", "--json")
     assert dry.code == 0
     would = json.loads(dry.out)
+    part = json.loads(run("migrate", *at[:2], "--dry-run", "--json", "--tables", "raw_events").out)
+    assert part == [row for row in would if row["table"] == "raw_events"] != would
     assert run("status", "--target", url).out.startswith(f"{url} holds no migration")
 
     done = run("migrate", *at)

@@ -10,17 +10,21 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import click
 import pytest
 
 from cowrie_assets import errors
+from cowrie_assets.cli.main import cli
 from cowrie_assets.cli.reference import pages
 from cowrie_assets.db import embedded
 from cowrie_assets.demo import make_demo
 
 from .db_backends import as_url
+from .fake_service import VT_MISSING, Planned, fake_service, vt_file
 from .transcripts import Step, Terminal, masked, same, steps
 
 ROOT = Path(__file__).parent.parent
@@ -30,8 +34,8 @@ KEPT = ("rules.md", "measurements.md", "promises.md", "postgresql-migration-guid
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, pg_url: str, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """The pages' source and server: a demo of 2,000 events over three days, and an empty database."""
+def terminal(tmp_path: Path, pg_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    """The pages' source, server and service: a demo over three days, an empty database, a local VirusTotal."""
     (tmp_path / "data").mkdir()
     source = tmp_path / "data" / "cowrie.sqlite"
     make_demo(source, events=2_000, days=3, last_day=date(2026, 10, 31), dirty_per_mille=20)
@@ -41,8 +45,20 @@ def terminal(tmp_path: Path, pg_url: str, monkeypatch: pytest.MonkeyPatch) -> Te
         "postgresql://cowrie@db.example/cowrie": as_url(pg_url),
         "/data/": f"{source.parent}/",
         "/backup": str(tmp_path / "backup"),
+        "/run/secrets/": f"{tmp_path}/",
     }
-    return Terminal(tmp_path, monkeypatch, stand_ins)
+    (tmp_path / "virustotal").write_text("a-key", encoding="utf-8")
+    running = Terminal(tmp_path, monkeypatch, stand_ins)
+    with fake_service() as service:
+        service.answer = lambda asked: _report_of(asked.path.rpartition("/")[2])
+        monkeypatch.setenv("COWRIE_VT_BASE_URL", service.url)
+        monkeypatch.setenv("COWRIE_VT_PER_MINUTE", "6000")
+        yield running
+
+
+def _report_of(sha256: str) -> Planned:
+    """What the local VirusTotal says: files whose digest begins with a letter are unknown to it."""
+    return Planned(body=vt_file(sha256)) if sha256[0].isdigit() else Planned(404, VT_MISSING)
 
 
 @pytest.mark.slow
@@ -76,6 +92,25 @@ def test_every_command_of_the_tutorial(terminal: Terminal) -> None:
     assert len(found) > 6
     for step in found:
         terminal.run(step)
+
+
+def test_the_guide_shows_every_command() -> None:
+    def leaves(command: click.Command, path: str) -> Iterator[str]:
+        if not isinstance(command, click.Group):
+            yield path
+            return
+        for name in command.list_commands(click.Context(command)):
+            child = command.get_command(click.Context(command), name)
+            assert child is not None
+            yield from leaves(child, f"{path} {name}")
+
+    commands = set(leaves(cli, "cowrie-assets"))
+    assert len(commands) > 35
+    shown = [re.sub(r"^env \S+ (\S+ )?", "", step.command) for step in steps(GUIDE.read_text(encoding="utf-8"))]
+    lacking = {path for path in commands if not any(f"{line} ".startswith(f"{path} ") for line in shown)}
+    # The tutorial begins with the demo; the guide shows a report in each form, README.md names all of them.
+    reports = {f"cowrie-assets report {n}" for n in ("days", "downloads", "enriched", "sensors", "sessions")}
+    assert lacking == {"cowrie-assets demo"} | reports
 
 
 def test_the_guide_covers_every_kind_of_error() -> None:

@@ -221,6 +221,17 @@ def test_a_kill_in_the_middle_is_taken_up(run: Run, database: Path, server: Fake
     assert [(t["asked"], t["cached"], t["written"]) for t in content["refreshed"]] == [(1, 1, 2)]
 
 
+def test_a_dry_run_says_what_a_run_would_leave_out(
+    run: Run, database: Path, monkeypatch: pytest.MonkeyPatch, server: FakeService
+) -> None:
+    monkeypatch.delenv("COWRIE_SPUR_API_KEY")
+    code, out, _ = run("refresh", "--database", str(database), "--dry-run")
+    assert (code, server.asked) == (0, [])
+    assert [line for line in out.splitlines() if "not set" in line] == [
+        "spur: would not be asked, COWRIE_SPUR_API_KEY is not set"
+    ]
+
+
 def test_live_check_gives_a_verdict_each(
     run: Run, database: Path, server: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

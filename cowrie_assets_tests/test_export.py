@@ -23,6 +23,7 @@ from cowrie_assets.export.run import STEP, Exported, TableExport, export
 from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.policies import Treatment
 from cowrie_assets_tests.conftest import empty
+from cowrie_assets_tests.db_backends import as_url
 from cowrie_assets_tests.dirty import make
 from cowrie_assets_tests.test_hostile import hostile_source
 from cowrie_assets_tests.test_migration import migrate, pipeline_for, query
@@ -240,6 +241,25 @@ def test_the_version_row_that_we_added_stays_out(pg_url: str, tmp_path: Path) ->
     result = export(line.connect, tmp_path / "back.sqlite", everything=True)
     assert compare(source, tmp_path / "back.sqlite", kinds_of(result.plan)).count == 0
     assert of(result, "schema_state").others == 0
+
+
+def test_rows_in_a_table_that_the_source_lacks_are_named(
+    real_v3: Path, pg_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source of version 3 has no table of files; `finish` makes one, and `db backfill-files` fills it."""
+    line = pipeline_for(real_v3, pg_url, tmp_path)
+    migrate(line)
+    assert "files" not in {t.table for t in export(line.connect, tmp_path / "a.sqlite").tables}
+    query(pg_url, "INSERT INTO files (session_id, shasum) SELECT min(session_id), 'a' FROM session_summaries")
+    monkeypatch.setenv("COWRIE_POSTGRES_URL", as_url(pg_url))
+    with pytest.raises(SystemExit) as done:
+        main(["export", "--to", str(tmp_path / "b.sqlite"), "--all"])
+    assert done.value.code == 0
+    out = capsys.readouterr().out
+    assert "1 rows were written by others since, 0 of them are in the file.\n" in out
+    assert "Not in the file, as the source has no such table: files.\n" in out
+    query(pg_url, "DROP TABLE files")
+    assert "files" not in {t.table for t in export(line.connect, tmp_path / "c.sqlite").tables}
 
 
 def test_an_incomplete_migration_is_refused(small: Pipeline, pg_url: str, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_every_report_in_every_form(run: Run, url: str) -> None:
 def test_a_file_holds_what_the_terminal_shows(run: Run, real_v3: Path, tmp_path: Path, form: str) -> None:
     command = ("sessions", "--database", str(real_v3), "--format", form)
     file = tmp_path / "file"
-    assert run(*command, "--output", str(file)) == (0, "", "")
+    assert run(*command, "--output", str(file)) == (0, f"Written: {file}\n", "")
     assert file.read_text(encoding="utf-8") == run(*command)[1]
 
 

@@ -26,14 +26,14 @@ from cowrie_assets.db.url import mask
 ROOT = Path(__file__).parent.parent
 MASKS = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?( UTC|\+00(:00)?)?", "TIME"),
-    (r"[0-9a-f]{32}", "ID"),
+    (r"\b[0-9a-f]{32}\b|repair-\d{8}T\d{6}-[0-9a-f]{6}", "ID"),
     (r"(?<=cowrie-)[0-9a-f]{8}\b", "ID"),  # a folder's name says the source's path
     (r"\d[\d,]*(\.\d+)? (B|KB|MB|GB)\b", "SIZE"),
     (r"\d[\d,]*(\.\d+)? (s|ms|min|h|days|seconds|minutes)\b", "DURATION"),
     (r"\(\d+ %\)", "(SHARE)"),
     (r"PostgreSQL \d+(\.\d+)?", "PostgreSQL VERSION"),
 )
-"""Times, ids of plans, sizes, durations, shares of a disk, the server's version; never a number of rows."""
+"""Times, ids of plans and runs, sizes, durations, shares of a disk, the server's version; never a number of rows."""
 PROGRESS = re.compile(r"^\w+ \w+: [\d,]+ of [\d,]+ rows, [\d,]+ rows/s")
 """A line that a slow machine prints while it works."""
 

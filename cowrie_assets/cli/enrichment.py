@@ -87,7 +87,11 @@ def refresh(
     both = sessions_only == files_only
     scope = Scope(limit, None if days is None else timedelta(days=days), dry_run)
     tallies: list[Tally] = []
-    notes = [f"{config.name}: NOT ASKED, {config.setting} is not set" for config in lacking]
+    notes = [
+        f"{c.name}: {'would not be asked' if dry_run else 'NOT ASKED'}, {c.setting} is not set"
+        for c in configs.values()
+        if not c.credential
+    ]
     with opened(database, write=not dry_run, doing="Looking at its tables") as engine:
         subjects: list[Subject] = []
         if sessions_only or both:

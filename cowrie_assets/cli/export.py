@@ -56,6 +56,8 @@ def _show(result: Exported) -> None:
     others, included = sum(t.others for t in result.tables), sum(t.included for t in result.tables)
     if others:
         click.echo(f"{others:,} rows were written by others since, {included:,} of them are in the file.")
+    if lacking := [t.table for t in result.tables if not t.declared]:
+        click.echo(f"Not in the file, as the source has no such table: {', '.join(lacking)}.")
     for problem in result.problems:
         click.echo(inert(problem))
     if result.pending:

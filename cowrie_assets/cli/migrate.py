@@ -138,7 +138,7 @@ def run(
     if dry_run:
         with _watched(pipeline, totals, quiet=as_json):
             _succeeded(run_migration(pipeline, selection))
-        _print_dry_run(pipeline, as_json)
+        _print_dry_run(pipeline, _units(pipeline, tables, keys, whole), as_json)
         return
     with pipeline.locked(wait=0):
         if extent == FULL and not force and pipeline.in_place(_units(pipeline, tables, keys, whole)):
@@ -235,12 +235,12 @@ def check_space(pipeline: Pipeline) -> None:
         )
 
 
-def _print_dry_run(pipeline: Pipeline, as_json: bool) -> None:
+def _print_dry_run(pipeline: Pipeline, units: list[tuple[str, tuple[str, ...]]], as_json: bool) -> None:
     from ..quality.analyse import read_profile
 
     counts: Counter[tuple[str, str, str]] = Counter()
     examples: dict[tuple[str, str, str], list[int]] = {}
-    for table, key in pipeline.plan.units():
+    for table, key in ((table, key) for table, keys in units for key in keys):
         profile = read_profile(pipeline.store, table, key)
         for found in profile.findings if profile else ():
             place = (table, found["column"], found["code"])

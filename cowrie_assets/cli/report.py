@@ -113,6 +113,8 @@ def _show(name: str, chosen: Report, window: Window, rows: Any, form: str, outpu
                 sink.close()
     except OSError as error:
         raise SettingsError(f"{output or 'The output'} cannot be written: {error.strerror}.") from error
+    if output:
+        click.echo(f"Written: {output}")
 
 
 def _shown(row: Any) -> list[Any]:

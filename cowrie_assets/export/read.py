@@ -122,7 +122,9 @@ class Snapshot(AbstractContextManager["Snapshot"]):
         return Expected(*sums)
 
     def count(self, table: Table) -> int:
-        """Rows in the target now, but for the version that `finish` added."""
+        """Rows in the target now, but for the version that `finish` added; 0 where the table is gone."""
+        if self._one(self.side, "SELECT to_regclass(%s)", quoted(table.name)) == (None,):
+            return 0
         (count,) = self._one(self.side, f"SELECT count(*) FROM {quoted(table.name)} t WHERE NOT {_added(table)}")
         return int(count)
 

@@ -17,10 +17,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..catalog import TABLES
 from ..errors import ExportError, SettingsError, TargetError
 from ..loading.connection import driver
 from ..loading.failures import translate
-from ..loading.ledger import pinned
+from ..loading.ledger import created_tables, pinned
 from ..planning.plan import Plan, TablePlan
 from .read import Snapshot, can_tell_rows
 from .restore import Restorer, Row
@@ -49,6 +50,7 @@ class TableExport:
         missing: rows that we loaded and that are no longer in the target.
         others: rows that others wrote to the target since.
         included: of these, how many were written too.
+        declared: whether the source has the table; `finish` makes those that it lacks, and others may fill them.
     """
 
     table: str
@@ -58,6 +60,7 @@ class TableExport:
     missing: int = 0
     others: int = 0
     included: int = 0
+    declared: bool = True
 
 
 @dataclass
@@ -119,6 +122,9 @@ def export(
             with new_file(path, plan.declared, overwrite=overwrite) as target:
                 for planned in plan.tables.values():
                     result.tables.append(_table(snapshot, target, planned, everything, progress))
+                for name in created_tables(snapshot.side):
+                    if name not in plan.tables and (filled := snapshot.count(TABLES[name])):
+                        result.tables.append(TableExport(name, others=filled, declared=False))
             result.problems = target.problems + [
                 f"{kind} {name} is not rebuilt: its declaration is no UTF-8" for kind, name in plan.declared.unreadable
             ]
