@@ -9,6 +9,7 @@ import csv
 import html.parser
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,17 @@ def test_a_file_holds_what_the_terminal_shows(run: Run, real_v3: Path, tmp_path:
     file = tmp_path / "file"
     assert run(*command, "--output", str(file)) == (0, f"Written: {file}\n", "")
     assert file.read_text(encoding="utf-8") == run(*command)[1]
+
+
+def test_a_database_is_not_overwritten(run: Run, real_v3: Path, tmp_path: Path) -> None:
+    """A slip of the hand: `--output` names the database that is read."""
+    file = tmp_path / "kept.sqlite"
+    shutil.copy(real_v3, file)
+    before = file.read_bytes()
+    for form in report.FORMS:
+        code, _, err = run("hours", "--database", str(file), "--format", form, "--output", str(file))
+        assert (code, f"{file} is a SQLite database: it is not overwritten. Name another file." in err) == (2, True)
+    assert file.read_bytes() == before
 
 
 def test_json_holds_the_words_and_csv_no_formula(run: Run, url: str) -> None:

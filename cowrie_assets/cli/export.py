@@ -35,7 +35,7 @@ def export(
     Exit code 1 where a row of ours is gone from the target, a declaration cannot be rebuilt, or the files differ.
     """
     pipeline = Pipeline(settings_from(None, target, None))
-    with StageBars({"export": 0}).shown() as bars:
+    with StageBars({}).shown() as bars:
         result = rebuild(
             pipeline.connect,
             path,

@@ -5,7 +5,6 @@ Belongs here: these commands and where their output goes. Not here: queries and 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import SettingsError
 from ..pipeline import Pipeline
 from ..reporting.migration import write_report
 from .databases import database_option, opened, require_tables
 from .options import Day, database_options, settings_from
-from .output import print_table
+from .output import print_table, written
 
 if TYPE_CHECKING:
     from ..reporting.queries.catalogue import Report
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 FORMS = ("table", "json", "csv", "html")
 MOST = 10_000
 HELP = {
-    "sessions": "Sums over sessions, by sensor.",
+    "sessions": "Sums over sessions as the loader counted them, by the sensor it noted with each.",
     "commands": "Commands by how often they were typed.",
     "downloads": "Downloaded files by how often they were fetched.",
     "sensors": "Sensors by their events, with their first and last hour.",
@@ -94,33 +92,25 @@ def _command(name: str) -> Callable[..., None]:
 def _show(name: str, chosen: Report, window: Window, rows: Any, form: str, output: Path | None, database: str) -> None:
     from ..reporting import forms
 
+    shown = [_shown(row) for row in rows] if form == "table" else []
     if form == "table" and output is None:
-        print_table(forms.header(chosen), [_shown(row) for row in rows])
+        print_table(forms.header(chosen), shown)
         return
-    try:
-        sink = output.open("w", encoding="utf-8", newline="") if output else sys.stdout
-        try:
-            if form == "table":
-                print_table(forms.header(chosen), [_shown(row) for row in rows], sink)
-            elif form == "json":
-                sink.write(forms.as_json(name, window, rows))
-            elif form == "csv":
-                sink.write(forms.as_csv(chosen, rows))
-            else:
-                sink.write(forms.as_page(chosen, window, rows, database))
-        finally:
-            if output:
-                sink.close()
-    except OSError as error:
-        raise SettingsError(f"{output or 'The output'} cannot be written: {error.strerror}.") from error
-    if output:
-        click.echo(f"Written: {output}")
+    with written(output) as sink:
+        if form == "table":
+            print_table(forms.header(chosen), shown, sink)
+        elif form == "json":
+            sink.write(forms.as_json(name, window, rows))
+        elif form == "csv":
+            sink.write(forms.as_csv(chosen, rows))
+        else:
+            sink.write(forms.as_page(chosen, window, rows, database))
 
 
 def _shown(row: Any) -> list[Any]:
     from ..reporting.forms import values
 
-    return ["" if value is None else value for value in values(row)]
+    return ["(none)" if value is None else value for value in values(row)]
 
 
 for _name in HELP:

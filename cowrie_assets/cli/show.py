@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +30,7 @@ from .options import (
     staging_option,
     target_option,
 )
-from .output import print_json, print_table
+from .output import print_json, print_table, written
 from .summary import print_summary, read_summary
 
 if TYPE_CHECKING:
@@ -180,18 +179,18 @@ def quarantine(
             raise TargetError("The target holds no migration.", hint="Run cowrie-assets migrate.")
         rows = quarantined_rows(connection, table=table, rule=rule, limit=limit)
         if form == "table":
+            header = ("table", "rowid", "rule", "what")
             shown = [(r.table, str(r.source_rowid or ""), r.rule, r.detail) for r in rows]
-            if not shown:
-                click.echo("No row was set aside.")
-            else:
-                print_table(("table", "rowid", "rule", "what"), shown)
-            return
-        sink: Any = output.open("w", encoding="utf-8", newline="") if output else sys.stdout
-        try:
-            _write(sink, form, rows)
-        finally:
             if output:
-                sink.close()
+                with written(output) as sink:
+                    print_table(header, shown, sink)
+            elif shown:
+                print_table(header, shown)
+            else:
+                click.echo("No row was set aside.")
+            return
+        with written(output) as sink:
+            _write(sink, form, rows)
 
 
 def _csv_cell(value: object) -> str:
