@@ -21,7 +21,7 @@ from cowrie_assets.db.migrations.database import Database
 from cowrie_assets.db.migrations.extras import EXTRAS
 from cowrie_assets.db.migrations.runner import migrate
 from cowrie_assets.db.optimize import optimize
-from cowrie_assets.db.tables import METADATA
+from cowrie_assets.db.tables import METADATA, SQL_TABLES
 
 from .db_backends import POSTGRES, SQLITE, DbCommand
 
@@ -119,6 +119,26 @@ def test_orphans_and_duplicates(database: sa.Engine, empty_url: str, db_command:
         "files: 1 values of (id) more than once; files: 1 values of (session_id, shasum) more than once"
     )
     assert db_command("integrity", "--deep", "--database", empty_url)[0] == 1
+
+
+def test_sessions_of_events_without_a_summary_are_counted(database: sa.Engine) -> None:
+    """No fault: the loader summarises only the sessions that its sensors' filters match."""
+    METADATA.create_all(database)
+    run(database, "INSERT INTO session_summaries (session_id) VALUES ('known')")
+    rows = [("known", None), (None, "known"), (None, "lost"), ("lost", "known"), ("lost too", None), (None, None)]
+    with database.begin() as connection:
+        connection.execute(
+            sa.insert(SQL_TABLES["raw_events"]),
+            [
+                {"source": "/l", "source_offset": n, "session_id": stored, "payload": {"session": told} if told else {}}
+                for n, (stored, told) in enumerate(rows)
+            ],
+        )
+    (orphans,) = [c for c in check_integrity(database, deep=True) if c.name == "orphans"]
+    assert (orphans.verdict, orphans.detail) == (
+        Verdict.OK,
+        "each session of command_stats and files has a summary; 2 other sessions have events only",
+    )
 
 
 @POSTGRES

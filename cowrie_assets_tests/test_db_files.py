@@ -19,7 +19,9 @@ from cowrie_assets.db.engine import open_database
 from cowrie_assets.db.migrations.runner import migrate
 from cowrie_assets.db.tables import SQL_TABLES
 
-from .db_backends import DbCommand
+from .db_backends import DbCommand, as_url
+from .test_migration import migrate as migrated
+from .test_migration import pipeline_for
 
 RAW, FILES = SQL_TABLES["raw_events"], SQL_TABLES["files"]
 
@@ -155,3 +157,20 @@ def test_an_older_schema_is_sent_to_migrate(database: sa.Engine, empty_url: str,
     for command in ("files", "backfill-files"):
         code, _, err = db_command(command, "--database", empty_url)
         assert (code, "db migrate" in err) == (2, True)
+
+
+def test_rows_of_a_migration_that_are_completed_are_differences(
+    real_v6: Path, pg_url: str, tmp_path: Path, db_command: DbCommand
+) -> None:
+    """The proof compares with the source alone; the command that makes it differ says so."""
+    line = pipeline_for(real_v6, pg_url, tmp_path)
+    migrated(line)
+    said = "from now on `cowrie-assets verify` names the changed rows as differences"
+    code, out, err = db_command("backfill-files", "--database", as_url(pg_url), "--dry-run")
+    assert (code, said in err) == (0, False)
+    code, out, err = db_command("backfill-files", "--database", as_url(pg_url))
+    assert (code, "98 completed" in out, said in err) == (0, True, True)
+    keys = list(line.plan.partitions("files"))
+    assert sum(proof.different > 0 for proof in line.validate("files", keys)) > 0
+    code, out, err = db_command("backfill-files", "--database", as_url(pg_url))
+    assert (code, "0 completed" in out, said in err) == (0, True, False)

@@ -78,3 +78,15 @@ def unmigrated(url: str | None) -> Iterator[None]:
     found = resolve_url(url)
     with migration_lock(found) if is_postgres(found) else nullcontext():
         yield
+
+
+def note_changed(engine: sa.Engine, rows: int) -> None:
+    """Say that the proof will name the rows that were changed in a migration's target; nothing where there is none."""
+    import sqlalchemy as sa
+
+    if rows and engine.dialect.name == "postgresql" and sa.inspect(engine).has_table("plan", schema="cowrie_migration"):
+        click.echo(
+            "This database was migrated: from now on `cowrie-assets verify` names the changed rows as differences from"
+            " the source.",
+            err=True,
+        )

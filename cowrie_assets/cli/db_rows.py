@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .databases import database_option, opened, require_tables, unmigrated
+from .databases import database_option, note_changed, opened, require_tables, unmigrated
 from .options import json_option, settings_from
 from .output import StageBars, print_json, print_table
 
@@ -45,6 +45,7 @@ def backfill_files(database: str | None, dry_run: bool, after: int, as_json: boo
             stack.enter_context(unmigrated(database))
         require_tables(engine, raw_events=None, files=None)
         done = run(engine, dry_run=dry_run, after=after, progress=None if as_json else show)
+        note_changed(engine, 0 if dry_run else done.completed)
     if as_json:
         print_json(asdict(done) | {"dry_run": dry_run})
         return
@@ -132,6 +133,7 @@ def repair(database: str | None, apply: bool, as_json: bool) -> None:
             stack.enter_context(unmigrated(database))
         progress = _bars(stack, "repair", as_json)
         done = run(engine, settings_from().treatment, apply=apply, progress=progress)
+        note_changed(engine, sum(finding.count for finding in done.changed) if apply else 0)
     if as_json:
         print_json(asdict(done))
         return

@@ -22,6 +22,7 @@ from .soundness import (
     orphans,
     sequences_behind,
     sqlite_check,
+    summaries,
 )
 
 
@@ -67,7 +68,7 @@ _DEEP = (
     _Planned("storage", lambda c: sqlite_check(c, "integrity_check"), "PRAGMA integrity_check finds nothing", "sqlite"),
     _Planned("foreign keys", lambda c: sqlite_check(c, "foreign_key_check"), "each leads somewhere", "sqlite"),
     _Planned("indexes", broken_indexes, index_method, "postgresql"),
-    _Planned("orphans", orphans, "every session has a summary"),
+    _Planned("orphans", orphans, summaries),
     _Planned("JSON", json_faults, "every document is JSON", "sqlite"),
     _Planned("duplicates", duplicates, "every key is there once"),
 )

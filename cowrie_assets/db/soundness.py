@@ -9,7 +9,10 @@ import sqlalchemy as sa
 
 from ..catalog import TABLES, Type
 from ..source.schema import quoted
+from .json_access import former_generated
 from .relations import is_postgres, user_tables
+from .tables import SQL_TABLES
+from .text_access import visible
 
 EXAMPLES = 3
 
@@ -153,6 +156,20 @@ def orphans(connection: sa.Connection) -> list[str] | None:
             rows = connection.exec_driver_sql(f"SELECT session_id FROM {lost} ORDER BY 1 LIMIT {EXAMPLES}")
             found.append(f"{table}: {count:,} sessions without a summary ({', '.join(str(r[0]) for r in rows)})")
     return found
+
+
+def summaries(connection: sa.Connection) -> str:
+    """In words: whose sessions have a summary; of events the loader summarises only some, which is no fault."""
+    said = "each session of command_stats and files has a summary"
+    if "raw_events" not in user_tables(connection):
+        return said
+    events, known = SQL_TABLES["raw_events"].c, SQL_TABLES["session_summaries"].c.session_id
+    session = former_generated(events.session_id, events.payload, "session")
+    sessions = sa.select(session.label("session")).distinct().subquery()
+    # NOT IN makes a hash or tree of the summaries once; no index serves NOT EXISTS, for the text's visible form.
+    lost = sessions.c.session.not_in(sa.select(visible(known)).where(known.is_not(None)))
+    count = connection.scalar(sa.select(sa.func.count()).select_from(sessions).where(lost))
+    return f"{said}; {count:,} other sessions have events only"
 
 
 def json_faults(connection: sa.Connection) -> list[str]:
