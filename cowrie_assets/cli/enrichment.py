@@ -166,7 +166,7 @@ class _Heartbeat:
         if time.monotonic() - self._spoken < HEARTBEAT_SECONDS:
             return
         self._spoken = time.monotonic()
-        left = max(0, total - tally.fresh - tally.answers - tally.not_sent - tally.no_address)
+        left = max(0, total - tally.fresh - tally.tried - tally.not_sent - tally.no_address)
         pace = "" if self._dry_run else f": {_duration(60 * left / self._pace)} at {self._pace:g} a minute"
         asked = "to ask" if self._dry_run else "asked"
         click.echo(
