@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import SettingsError
+from ..folders import make_folder
 from .answers import Answer, Kind
 
 FILE_NAME = "enrichment-cache.sqlite"
@@ -59,14 +60,9 @@ class Cache:
         self._engine = create_engine(
             URL.create("sqlite", database=str(path.resolve())), connect_args={"timeout": BUSY_SECONDS}
         )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self._translated():
-                _METADATA.create_all(self._engine)
-        except OSError as error:
-            raise SettingsError(
-                f"{path.parent} cannot be made: {error.strerror}.", hint="Set COWRIE_HOME to a folder of yours."
-            ) from error
+        make_folder(path.parent)
+        with self._translated():
+            _METADATA.create_all(self._engine)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
