@@ -248,6 +248,7 @@ def test_a_dry_run_says_what_a_run_would_leave_out(
     monkeypatch.delenv("COWRIE_SPUR_API_KEY")
     code, out, _ = run("refresh", "--database", str(database), "--dry-run")
     assert (code, server.asked) == (0, [])
+    assert not (database.parent / ".cowrie").exists()
     assert [line for line in out.splitlines() if "not set" in line] == [
         "spur: would not be asked, COWRIE_SPUR_API_KEY is not set"
     ]

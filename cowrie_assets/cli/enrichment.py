@@ -109,7 +109,7 @@ def refresh(
         elif files_only or both:
             require_tables(engine, files=None, session_summaries=None)
             subjects.append(Files())
-        cache = Cache(load_settings().home / FILE_NAME)
+        cache = Cache(load_settings().home / FILE_NAME, write=not dry_run)
         try:
             for config in usable.values():
                 service = CachedService(config, cache, Clock())
