@@ -13,7 +13,7 @@ from .errors import FULL, SettingsError
 
 
 @contextmanager
-def ours(path: Path, done: str = "used") -> Iterator[None]:
+def ours(path: Path) -> Iterator[None]:
     """The block does something with a path of ours; SettingsError where the system refuses it."""
     try:
         yield
@@ -21,12 +21,18 @@ def ours(path: Path, done: str = "used") -> Iterator[None]:
         if error.errno in FULL:  # the folder is well chosen: main says what to do
             raise
         raise SettingsError(
-            f"{path} cannot be {done}: {error.strerror}.", hint="Set COWRIE_HOME to a folder of yours."
+            f"{path} cannot be used: {error.strerror}.", hint="Set COWRIE_HOME to a folder of yours."
         ) from error
 
 
 def make_folder(folder: Path) -> Path:
     """The folder, which is there now; SettingsError where it cannot be made."""
-    with ours(folder, "made"):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise SettingsError(
+            f"{folder} cannot be made: {error.strerror}.", hint="Set COWRIE_HOME to a folder of yours."
+        ) from error
     return folder
