@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -146,12 +147,20 @@ def sensors_content(env: Mapping[str, str], directory: Path | None = None) -> tu
     if not file.exists() and not named:
         return file, {}
     try:
-        return file, tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read: {error}.", hint="Check COWRIE_SENSORS_FILE.") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file} is no valid TOML: {error}.", hint="Mend that line.") from error
+    # The processor has tables of its own in this file, now and later: only what looks like one of ours is a mistake.
+    for name in sorted(content.keys() - set(_TABLES)):
+        if meant := get_close_matches(name.lower(), _TABLES, n=1, cutoff=0.8):
+            raise SettingsError(f"{file}: [{name}] is unknown.", hint=f"Did you mean [{meant[0]}]?")
+    return file, content
 
+
+_TABLES = ("global", "migration", "database", "health", "enrichment")
+"""What these tools read of `sensors.toml`."""
 
 _RUN = ("home", "staging_url", "partition_grain", "start_date", "end_date", "append")
 """Members of [migration] that the environment has under the same names in capitals, after COWRIE_."""

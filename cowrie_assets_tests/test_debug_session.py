@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,31 @@ def test_nobody_knows_the_session(case: Case) -> None:
     assert "NOT CHECKED" in case.state("x").verdict
     state = case.state("x", deep=True)
     assert (state.stuck, state.verdict) == (True, "Unknown: no event, no summary, no dead letter.")
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["in the column", "in the payload"])
+def test_a_session_with_a_nul_goes_by_its_visible_form(case: Case, named: bool) -> None:
+    stored, shown = "nul\0s", r"nul\x00s"
+    if case.engine.dialect.name == "postgresql":
+        stored = shown  # what the migration makes of it
+    case.events(0, 1, 2, 3, session=stored, named=named)
+    case.events(4, session="nul")
+    case.add(SESSIONS, summary(4) | {"session_id": stored})
+    state = case.state(shown)
+    assert state.summary and state.summary["event_count"] == 4
+    assert state.verdict.startswith("Complete: 4 events")
+
+
+def test_a_session_with_a_nul_in_a_generated_column(real_v3: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.sqlite"
+    shutil.copy(real_v3, copy)
+    with closing(sqlite3.connect(copy)) as db, db:
+        payload = '{"session": "nul\\u0000s", "eventid": "cowrie.session.closed", "timestamp": "2026-11-24T05:00:00Z"}'
+        db.execute("INSERT INTO raw_events (source, source_offset, payload) VALUES ('/log', 1, ?)", (payload,))
+        counts = "event_count, command_count, file_downloads, login_attempts"
+        db.execute(f"INSERT INTO session_summaries (session_id, {counts}) VALUES ('nul' || char(0) || 's', 1, 0, 0, 0)")
+    state = Case(str(copy)).state(r"nul\x00s")
+    assert state.verdict.startswith("Complete: 1 events")
 
 
 def test_events_without_a_summary(case: Case) -> None:

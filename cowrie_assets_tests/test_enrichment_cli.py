@@ -186,6 +186,27 @@ def test_usage_ends_in_2(
     assert (code, words in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--files",), "Files are asked about at virustotal, and COWRIE_VT_API_KEY is not set. Set it (see README)."),
+        (("--files", "--service", "dshield"), "Files are asked about at virustotal alone"),
+        (("--files", "--service", "dshield", "--dry-run"), "Files are asked about at virustotal alone"),
+    ],
+)
+def test_files_without_a_service_for_them_end_in_2(
+    run: Run,
+    database: Path,
+    server: FakeService,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    words: str,
+) -> None:
+    monkeypatch.delenv("COWRIE_VT_API_KEY")
+    code, out, err = run("refresh", "--database", str(database), *arguments)
+    assert (code, out, words in err, server.asked) == (2, "", True, [])
+
+
 def test_an_old_database_is_sent_to_its_migration(run: Run, database: Path, tmp_path: Path) -> None:
     engine = open_database(str(database), write=True)
     with engine.begin() as connection:
@@ -227,6 +248,7 @@ def test_a_dry_run_says_what_a_run_would_leave_out(
     monkeypatch.delenv("COWRIE_SPUR_API_KEY")
     code, out, _ = run("refresh", "--database", str(database), "--dry-run")
     assert (code, server.asked) == (0, [])
+    assert not (database.parent / ".cowrie").exists()
     assert [line for line in out.splitlines() if "not set" in line] == [
         "spur: would not be asked, COWRIE_SPUR_API_KEY is not set"
     ]

@@ -180,6 +180,30 @@ def test_an_answer_lives_as_long_as_it_may(
     assert (got is not None) is fresh
 
 
+def test_a_cache_that_is_only_read_makes_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "home ? #" / "cache.sqlite"
+    week = timedelta(days=7)
+    for there in ([], ["home ? #"]):  # neither folder nor file; then the folder, with the file that a kill left empty
+        cache = Cache(path, write=False)
+        assert cache.get("virustotal", Kind.FILE, SHA, now=NOW, lifetime=week) is None
+        cache.close()
+        assert [entry.name for entry in tmp_path.iterdir()] == there
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    filled = Cache(path)
+    filled.put(answer())
+    filled.close()
+    before = path.read_bytes()
+    cache = Cache(path, write=False)
+    got = cache.get("virustotal", Kind.FILE, SHA, now=NOW, lifetime=week)
+    assert got and got.data == {"positives": 3}
+    with pytest.raises(SettingsError, match="readonly"):
+        cache.put(answer())
+    cache.close()
+    assert [entry.name for entry in path.parent.iterdir()] == ["cache.sqlite"]
+    assert path.read_bytes() == before
+
+
 def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
     (tmp_path / "c").write_bytes(b"no database" * 100)
     with pytest.raises(SettingsError, match="Delete it"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -245,6 +246,7 @@ def test_a_limit_counts_answers_and_the_next_run_goes_on(case: Case) -> None:
 def test_a_limit_counts_questions_without_an_answer(case: Case) -> None:
     case.server.answer = lambda asked: Planned(body=b"garbage")
     assert (case.sessions(limit=2).failed, len(case.server.asked)) == ({"unexpected answer": 2}, 2)
+    assert case.sessions(limit=2, dry_run=True).asked == 2
 
 
 def test_a_dry_run_asks_and_writes_nothing(case: Case) -> None:
@@ -298,6 +300,27 @@ def test_a_service_that_is_down_is_left_after_three_values(case: Case) -> None:
     case.server.answer = lambda asked: Planned(503)
     tally = case.sessions()
     assert (tally.failed, tally.stopped is not None) == ({"unreachable": 3}, True)
+    assert tally.asked == len(case.server.asked) == 12  # three addresses, four tries each
+
+
+def test_every_request_that_was_sent_is_counted(case: Case) -> None:
+    case.server.answers = [
+        Planned(body=b"garbage"),
+        Planned(429, headers={"Retry-After": "1"}),
+        Planned(503),
+        Planned(reset=True),
+    ]
+    tally = case.sessions()
+    assert tally.asked == len(case.server.asked) == 5 + 1  # one address had no answer: it is asked for "e" again
+    assert (tally.failed, tally.answers, tally.cached) == ({"unexpected answer": 1}, 2, 0)
+
+
+def test_a_server_that_is_not_there_was_not_asked(case: Case) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        case.server.url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    tally = case.sessions()
+    assert (tally.asked, tally.failed) == (0, {"unreachable": 3})
 
 
 def test_one_unusable_answer_does_not_stop_the_others(case: Case) -> None:

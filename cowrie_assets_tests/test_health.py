@@ -6,10 +6,12 @@ Not here: the command, the endpoint and Dagster (`test_health_ways.py`).
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -218,6 +220,20 @@ def test_an_index_that_is_invalid(ready: str) -> None:
     run(ready, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'ix_raw_events_session_id'::regclass")
     check = found(look(ready), "database")
     assert (check.status, "invalid indexes: ix_raw_events_session_id" in check.text) == (Status.WARNING, True)
+
+
+def test_a_file_in_wal_mode_is_read_without_a_change(real_v3: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.sqlite"
+    shutil.copy(real_v3, copy)
+    with closing(sqlite3.connect(copy)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+    before = copy.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.sqlite"]
+    look(str(copy))
+    assert copy.read_bytes() == before
+    # What README and `health --help` say: SQLite's own files stay, and the WAL holds nothing.
+    assert {path.name for path in tmp_path.iterdir()} == {"copy.sqlite", "copy.sqlite-shm", "copy.sqlite-wal"}
+    assert (tmp_path / "copy.sqlite-wal").stat().st_size == 0
 
 
 def test_the_plan_of_a_source_is_seen(tmp_path: Path, real_v3: Path) -> None:

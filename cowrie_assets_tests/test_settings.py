@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cowrie_assets.db.settings import load_engine_settings
 from cowrie_assets.db.url import mask, postgres_url, sqlite_path
 from cowrie_assets.errors import SettingsError
 from cowrie_assets.settings import Grain, Settings, load_settings
@@ -202,3 +203,30 @@ def test_no_odd_password_shows(text: str) -> None:
 )
 def test_urls_that_libpq_takes_are_taken(url: str) -> None:
     assert postgres_url(url, "X") == url
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("healht", "health"),
+        ("Health", "health"),
+        ("enrichement", "enrichment"),
+        ("databse", "database"),
+        ("migrations", "migration"),
+        ("globl", "global"),
+    ],
+)
+def test_a_misspelt_table_is_refused(tmp_path: Path, written: str, meant: str) -> None:
+    (tmp_path / "sensors.toml").write_text(f"[{written}]\n", encoding="utf-8")
+    for read in (load_settings, load_engine_settings):
+        with pytest.raises(SettingsError, match=rf"sensors.toml: \[{written}\] .* Did you mean \[{meant}\]\?"):
+            read({}, tmp_path)
+
+
+def test_the_processors_own_tables_are_left_to_it(tmp_path: Path) -> None:
+    (tmp_path / "sensors.toml").write_text(
+        '[global]\ndb = "sqlite:////x.sqlite"\n[global.cache]\nredis_enabled = true\n[global.performance]\n'
+        '[[sensor]]\nname = "a"\n[snowshoe_detector]\nenabled = true\n[snowshoe_detector.enrichment]\nuse_spur = true\n',
+        encoding="utf-8",
+    )
+    assert load(tmp_path).source == Path("/x.sqlite")

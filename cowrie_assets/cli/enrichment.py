@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FAILED, STOPPED = 1, 3
 SERVICE_NAMES = ("dshield", "urlhaus", "spur", "virustotal")
+FILE_SERVICE = "virustotal"
 service_option = click.option(
     "--service", "services", multiple=True, type=click.Choice(SERVICE_NAMES), help="Only this one (repeatable)."
 )
@@ -85,6 +86,12 @@ def refresh(
             hint=f"Set {', '.join(c.setting for c in lacking)} (see README).",
         )
     both = sessions_only == files_only
+    if files_only and not both and FILE_SERVICE not in usable:
+        unset = f", and {configs[FILE_SERVICE].setting} is not set" if FILE_SERVICE in configs else " alone"
+        raise SettingsError(
+            f"Files are asked about at {FILE_SERVICE}{unset}.",
+            hint="Set it (see README)." if FILE_SERVICE in configs else "Leave --service out.",
+        )
     scope = Scope(limit, None if days is None else timedelta(days=days), dry_run)
     tallies: list[Tally] = []
     notes = [
@@ -102,12 +109,12 @@ def refresh(
         elif files_only or both:
             require_tables(engine, files=None, session_summaries=None)
             subjects.append(Files())
-        cache = Cache(load_settings().home / FILE_NAME)
+        cache = Cache(load_settings().home / FILE_NAME, write=not dry_run)
         try:
             for config in usable.values():
                 service = CachedService(config, cache, Clock())
                 for subject in subjects:
-                    if subject.table == "session_summaries" or config.name == "virustotal":
+                    if subject.table == "session_summaries" or config.name == FILE_SERVICE:
                         stopped = next((t.stopped for t in tallies if t.service == config.name and t.stopped), None)
                         if stopped is None:
                             tallies.append(
@@ -166,7 +173,7 @@ class _Heartbeat:
         if time.monotonic() - self._spoken < HEARTBEAT_SECONDS:
             return
         self._spoken = time.monotonic()
-        left = max(0, total - tally.fresh - tally.answers - tally.not_sent - tally.no_address)
+        left = max(0, total - tally.fresh - tally.tried - tally.not_sent - tally.no_address)
         pace = "" if self._dry_run else f": {_duration(60 * left / self._pace)} at {self._pace:g} a minute"
         asked = "to ask" if self._dry_run else "asked"
         click.echo(

@@ -53,8 +53,9 @@ def health(
 ) -> int:
     """Look at database, schema version, migration, newest event, loaders' status files and disk space.
 
-    Nothing is written, no table is read through. The thresholds are also settings: COWRIE_HEALTH_EVENT_HOURS and so
-    on, and [health] in sensors.toml.
+    Nothing is written, no table is read through; SQLite itself leaves an empty -wal and a -shm beside a file in WAL
+    mode that had none. The thresholds are also settings: COWRIE_HEALTH_EVENT_HOURS and so on, and [health] in
+    sensors.toml.
 
     Exit codes: 0 well; 1 a warning; 2 critical. Served: 200 where nothing is critical, else 503; /readyz is about
     database and schema alone.

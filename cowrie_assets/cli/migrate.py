@@ -18,6 +18,7 @@ import click
 
 from ..demo import make_demo
 from ..errors import DifferenceError, LoadError, PlanError, SettingsError, TargetError
+from ..folders import make_folder
 from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
 from ..validation.validate import FULL
@@ -84,8 +85,7 @@ def demo(source: str | None, target: str | None, staging: str | None, events: in
     """Migrate a generated Cowrie database, or your own, and say where the result lies."""
     settings = settings_from(source, target, staging)
     if settings.source is None:
-        path = settings.home / f"demo-{events}.sqlite"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = make_folder(settings.home) / f"demo-{events}.sqlite"
         # A fixed last day, so that the same demo gives the same rows on every day.
         made = make_demo(path, events=events, last_day=date(2026, 10, 31))
         settings = settings.with_overrides(source=str(path))

@@ -13,8 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from .contention import Contention, contention
-from .json_access import text_at
+from .json_access import former_generated, text_at
 from .tables import SQL_TABLES
+from .text_access import visible
 from .types import read_moment
 
 TABLES = ("raw_events", "session_summaries", "command_stats", "files", "dead_letter_events", "ingest_cursors")
@@ -134,14 +135,22 @@ def session_state(connection: sa.Connection, session: str, *, deep: bool = False
 def _summary(connection: sa.Connection, session: str) -> dict[str, Any] | None:
     names = ("first_event_at", "last_event_at", "event_count", "command_count", "file_downloads", "login_attempts")
     columns = [_SESSIONS.c[name] for name in (*names, "updated_at")]
-    row = connection.execute(sa.select(*columns).where(_SESSIONS.c.session_id == session)).mappings().first()
+    stored = visible(_SESSIONS.c.session_id) if _escaped(connection, session) else _SESSIONS.c.session_id
+    row = connection.execute(sa.select(*columns).where(stored == session)).mappings().first()
     return dict(row) if row else None
+
+
+def _escaped(connection: sa.Connection, session: str) -> bool:
+    r"""Whether SQLite may hold the id in other bytes, a NUL for `\x00`: no index finds it then, the table is read."""
+    return connection.dialect.name == "sqlite" and "\\" in session
 
 
 def _events(connection: sa.Connection, session: str) -> tuple[Event, ...]:
     c = _EVENTS.c
     # The two arms of OR each have an index; where session_id is NULL in every row, the second reads them all.
     named = sa.or_(c.session_id == session, sa.and_(c.session_id.is_(None), text_at(c.payload, "session") == session))
+    if _escaped(connection, session):
+        named = visible(former_generated(c.session_id, c.payload, "session")) == session
     query = sa.select(
         c.id,
         text_at(c.payload, "timestamp").label("at"),

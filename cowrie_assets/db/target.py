@@ -5,6 +5,7 @@ Belongs here: from settings to a libpq URL. Not here: the server (`embedded.py`)
 
 from __future__ import annotations
 
+from ..folders import make_folder, ours
 from ..loading.connection import database_url
 from ..settings import Settings
 
@@ -18,12 +19,12 @@ def target_url(settings: Settings) -> str:
         return settings.target
     from . import embedded
 
-    folder = settings.home / "postgres"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(settings.home / "postgres")
     server = embedded.hold(folder.absolute())
     last = settings.home / "last_database"
-    if settings.source_label:
-        last.write_text(settings.source_label, encoding="utf-8")
-    elif not last.exists():
-        return server
-    return database_url(server, last.read_text(encoding="utf-8"))
+    with ours(last):
+        if settings.source_label:
+            last.write_text(settings.source_label, encoding="utf-8")
+        elif not last.exists():
+            return server
+        return database_url(server, last.read_text(encoding="utf-8"))

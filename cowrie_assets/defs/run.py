@@ -15,7 +15,8 @@ import dagster as dg
 
 from ..catalog import OTHER_TABLES, UNDATED
 from ..db.url import mask
-from ..errors import CowrieError, StagingError
+from ..errors import CowrieError, SettingsError, StagingError
+from ..folders import make_folder, ours
 from ..pipeline import STAGES, Pipeline
 from ..settings import Settings
 from ..validation.validate import FULL
@@ -60,9 +61,10 @@ def dagster_instance(settings: Settings) -> dg.DagsterInstance:
     """The instance of DAGSTER_HOME, else of this folder's dagster.yaml, else one below the settings' home."""
     if not os.environ.get("DAGSTER_HOME"):
         home = Path.cwd() if Path("dagster.yaml").exists() else settings.home.absolute() / "dagster"
-        home.mkdir(parents=True, exist_ok=True)
-        if not (home / "dagster.yaml").exists():
-            (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+        make_folder(home)
+        with ours(home / "dagster.yaml"):
+            if not (home / "dagster.yaml").exists():
+                (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
         os.environ["DAGSTER_HOME"] = str(home)
     return dg.DagsterInstance.get()
 
@@ -96,6 +98,8 @@ def run_migration(pipeline: Pipeline, selection: Selection) -> RunResult:
                 instance=instance,
                 raise_on_error=False,
             )
+    except SettingsError:
+        raise
     except Exception as error:
         # An asset's failure is in the result: what comes here is that Dagster cannot record the run.
         raise _unrecorded(error) from error

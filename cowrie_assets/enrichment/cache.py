@@ -5,10 +5,12 @@ Belongs here: that file. Not here: the database that is enriched (`sessions.py`,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import orjson
 from sqlalchemy import (
@@ -23,11 +25,13 @@ from sqlalchemy import (
     Text,
     create_engine,
     insert,
+    inspect,
     select,
 )
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import SettingsError
+from ..folders import make_folder, ours
 from .answers import Answer, Kind
 
 FILE_NAME = "enrichment-cache.sqlite"
@@ -53,20 +57,20 @@ _ANSWERS = Table(
 class Cache:
     """The answers by service, kind and value; each is committed when it is put, so that a kill loses none."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file; SettingsError where that cannot be done."""
+    def __init__(self, path: Path, *, write: bool = True) -> None:
+        """Open or create the file; SettingsError where that cannot be done. Without `write` nothing is made."""
         self._path = path
-        self._engine = create_engine(
-            URL.create("sqlite", database=str(path.resolve())), connect_args={"timeout": BUSY_SECONDS}
-        )
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with self._translated():
+        url = URL.create("sqlite", database=str(path.resolve()))
+        if not write:
+            name = f"file:{quote(os.fsencode(path.resolve()))}"
+            url = URL.create("sqlite", database=name, query={"mode": "ro", "uri": "true"})
+        self._engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        if write:
+            make_folder(path.parent)
+        with self._translated(), ours(path):
+            if write:
                 _METADATA.create_all(self._engine)
-        except OSError as error:
-            raise SettingsError(
-                f"{path.parent} cannot be made: {error.strerror}.", hint="Set COWRIE_HOME to a folder of yours."
-            ) from error
+            self._filled = write or (path.exists() and inspect(self._engine).has_table(_ANSWERS.name))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -80,6 +84,8 @@ class Cache:
 
     def get(self, service: str, kind: Kind, value: str, *, now: datetime, lifetime: timedelta) -> Answer | None:
         """The answer, if there is one not older than `lifetime` (not found: than a day at most)."""
+        if not self._filled:
+            return None
         key = (_ANSWERS.c.service == service) & (_ANSWERS.c.kind == kind.value) & (_ANSWERS.c.value == value)
         with self._translated(), self._engine.connect() as connection:
             row = connection.execute(select(_ANSWERS).where(key)).one_or_none()

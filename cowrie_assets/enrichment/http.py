@@ -65,7 +65,11 @@ class Quota:
 
 
 class Endpoint:
-    """A service's base URL with everything that every question to it goes through."""
+    """A service's base URL with everything that every question to it goes through.
+
+    Attributes:
+        sent: requests that went out, with every try of a question; not those that met no server.
+    """
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class Endpoint:
         """`timeout`: seconds for connecting, for each silence of the server, and for the whole answer; `tries` >= 1."""
         self.service = service
         self.timeout = timeout
+        self.sent = 0
         self._base = base_url.rstrip("/")
         self._bucket = bucket
         self._clock = clock
@@ -107,9 +112,11 @@ class Endpoint:
         while True:
             attempt += 1
             self._bucket.take()
+            self.sent += 1
             try:
                 status, headers, content = self._send(path, form)
             except (requests.RequestException, urllib3.exceptions.HTTPError, TimeoutError) as error:
+                self.sent -= _met_no_server(error)
                 self._again(attempt, _cause(error, self.timeout), error)
                 continue
             if status == 429:
@@ -200,6 +207,13 @@ class Endpoint:
 
 def _midnight_after(now: datetime) -> datetime:
     return (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _met_no_server(error: Exception) -> bool:
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError | requests.exceptions.ProxyError):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def _cause(error: Exception, timeout: float) -> str:

@@ -117,9 +117,14 @@ def _answer(
     service: CachedService, kind: Kind, value: str, scope: Scope, tally: Tally, seen: set[str]
 ) -> Answer | None:
     if not scope.dry_run:
-        return service.ask(kind, value, lifetime=scope.older_than)
+        before = service.sent
+        try:
+            return service.ask(kind, value, lifetime=scope.older_than)
+        finally:
+            tally.asked += service.sent - before
     known = value in seen or service.known(kind, value, lifetime=scope.older_than) is not None
     seen.add(value)
+    tally.tried += 1
     tally.cached += known
     tally.asked += not known
     return None

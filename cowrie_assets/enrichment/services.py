@@ -37,7 +37,11 @@ _CLIENTS: dict[str, tuple[Callable[[Endpoint], Client], str, Quota]] = {
 
 def client(config: ServiceConfig, clock: Clock, *, tries: int = TRIES) -> Client:
     """The service's client; LookupFailed (no key) where its settings lack one."""
-    kind, header, quota = _CLIENTS[config.name]
+    return _CLIENTS[config.name][0](_endpoint(config, clock, tries))
+
+
+def _endpoint(config: ServiceConfig, clock: Clock, tries: int = TRIES) -> Endpoint:
+    _, header, quota = _CLIENTS[config.name]
     if config.credential is None:
         raise LookupFailed(
             config.name, Reason.NO_KEY, "no key is set", hint=f"Set {config.setting} (see README).", final=True
@@ -45,7 +49,7 @@ def client(config: ServiceConfig, clock: Clock, *, tries: int = TRIES) -> Client
     credential = config.credential
     if header == "User-Agent":
         credential = Secret(f"cowrie-assets (contact: {credential.reveal})")
-    endpoint = Endpoint(
+    return Endpoint(
         config.name,
         config.base_url,
         bucket=TokenBucket(config.per_minute, clock),
@@ -55,11 +59,10 @@ def client(config: ServiceConfig, clock: Clock, *, tries: int = TRIES) -> Client
         timeout=config.timeout,
         tries=tries,
     )
-    return kind(endpoint)
 
 
 class CachedService:
-    """A client with the cache in front of it; the client is made when it is first needed."""
+    """A client with the cache in front of it; the connection is made when it is first needed."""
 
     def __init__(self, config: ServiceConfig, cache: Cache, clock: Clock) -> None:
         """Take the settings; whether they hold a key matters only once the service is asked."""
@@ -67,9 +70,14 @@ class CachedService:
         self.lifetime = config.lifetime
         self.per_minute = config.per_minute
         self._config = config
-        self._client: Client | None = None
+        self._endpoint: Endpoint | None = None
         self._cache = cache
         self.clock = clock
+
+    @property
+    def sent(self) -> int:
+        """Requests sent to the service so far, retries included: what its allowance was charged."""
+        return self._endpoint.sent if self._endpoint else 0
 
     def known(self, kind: Kind, value: str, *, lifetime: timedelta | None = None) -> Answer | None:
         """The answer in the cache that is not older than `lifetime` and the service's own; never asks."""
@@ -86,7 +94,7 @@ class CachedService:
         known = self.known(kind, value, lifetime=lifetime)
         if known is not None:
             return known
-        self._client = self._client or client(self._config, self.clock)
-        answer = self._client.lookup(kind, value).at(self.clock.now())
+        self._endpoint = self._endpoint or _endpoint(self._config, self.clock)
+        answer = _CLIENTS[self.name][0](self._endpoint).lookup(kind, value).at(self.clock.now())
         self._cache.put(answer)
         return answer

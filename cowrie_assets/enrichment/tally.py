@@ -22,7 +22,10 @@ class Tally:
 
     Attributes:
         rows: rows looked at; `fresh` of them needed nothing.
-        asked, cached: answers from the service and from the cache; in a dry run, what they would be.
+        tried: values that were looked up, answered or not.
+        asked: requests that were sent, retries and unanswered ones included; in a dry run, values that would be asked
+            about.
+        cached: answers from the cache; in a dry run, what they would be.
         written: rows that were changed.
         no_address: sessions none of whose events names a source address.
         failed: lookups without an answer, by reason; values that may not be sent are apart.
@@ -33,6 +36,7 @@ class Tally:
     table: str
     rows: int = 0
     fresh: int = 0
+    tried: int = 0
     asked: int = 0
     cached: int = 0
     found: int = 0
@@ -43,23 +47,17 @@ class Tally:
     not_sent: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     stopped: LookupFailed | None = None
-    _lost: int = 0
     _unreachable: int = 0
 
     @property
     def answers(self) -> int:
         """Answers, from wherever."""
-        return self.asked + self.cached
-
-    @property
-    def tried(self) -> int:
-        """Questions, answered or not."""
-        return self.answers + self._lost
+        return self.found + self.not_found
 
     def count(self, answer: Answer) -> None:
         """An answer came."""
         self._unreachable = 0
-        self.asked += not answer.cached
+        self.tried += 1
         self.cached += answer.cached
         self.found += answer.found
         self.not_found += not answer.found
@@ -71,7 +69,7 @@ class Tally:
             self.not_sent += 1
             return
         self.failed[error.reason.value] += 1
-        self._lost += 1
+        self.tried += 1
         self._unreachable = self._unreachable + 1 if error.reason is Reason.UNREACHABLE else 0
         if error.final or self._unreachable >= UNREACHABLE_IN_A_ROW:
             self.stopped = error
