@@ -14,7 +14,7 @@ import click
 
 from ..errors import SettingsError
 from ..settings import load_settings, sensors_content
-from .databases import database_option, has_table, opened, require_tables
+from .databases import database_option, has_table, note_changed, opened, require_tables
 from .options import json_option
 from .output import HEARTBEAT_SECONDS, print_json, print_table
 
@@ -122,6 +122,7 @@ def refresh(
                             )
         finally:
             cache.close()
+        note_changed(engine, 0 if dry_run else sum(tally.written for tally in tallies))
     _show(tallies, notes, dry_run, as_json)
     if any(tally.stopped for tally in tallies):
         return STOPPED
