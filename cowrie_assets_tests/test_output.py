@@ -27,7 +27,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
     time = Time()
-    monkeypatch.setattr(output.time, "monotonic", time)
+    monkeypatch.setattr("time.monotonic", time)
     yield time
 
 
