@@ -22,7 +22,6 @@ import psycopg
 import pytest
 
 from cowrie_assets.cli.main import COMMANDS, cli, main
-from cowrie_assets.cli.output import StageBars, print_table
 from cowrie_assets.demo import make_demo
 from cowrie_assets.reporting.compare import ReportVerdict
 from cowrie_assets.validation.verdicts import Verdict
@@ -261,42 +260,3 @@ def test_a_policy_ends_the_run_and_says_how_to_change_it(
     monkeypatch.setenv("COWRIE_RULES", "json.nul=skip")
     ended = run("migrate", "--source", str(small), "--target", url)
     assert (ended.code, "json.nul allows repair, quarantine, fail" in ended.err) == (2, True)
-
-
-def test_a_stages_rows_are_the_sum_over_its_tables(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("cowrie_assets.cli.output.HEARTBEAT_SECONDS", -1.0)
-    bars = StageBars({"staging": 70})
-    for stage, table, rows, expected in (
-        ("plan", "schema_state", 1, 1),
-        ("plan", "raw_events", 20, 50),
-        ("plan", "raw_events", 30, 50),
-        ("staging", "raw_events", 20, 50),
-    ):
-        bars(stage, table, rows, expected)
-    said = [line.partition(" rows")[0] for line in capsys.readouterr().out.splitlines()]
-    assert said == [
-        "plan schema_state: 1 of 1",
-        "plan raw_events: 21 of 51",
-        "plan raw_events: 51 of 51",
-        "staging raw_events: 20 of 70",
-    ]
-
-
-def test_ids_stay_whole_on_a_narrow_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A table as long as its short cells fit, else a block a row, as psql does."""
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("TERM", "xterm")
-    header, row = ("session", "is it so", "what"), ("0040a319e75e", 1234, "word " * 12)
-    monkeypatch.setenv("COLUMNS", "45")
-    print_table(header, [row])
-    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
-    assert [line.split()[0] for line in lines[:3]] == ["session", "0040a319e75e", "word"]
-    monkeypatch.setenv("COLUMNS", "40")
-    print_table(header, [row, row])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[:4] == ["session   0040a319e75e", "is it so  1,234", "what      " + ("word " * 12).strip() + " ", ""]
-    assert len(lines) == 8

@@ -124,6 +124,7 @@ def test_what_is_shown_and_differs_is_seen() -> None:
     shown = "rows  2,000\n…\nTook 5 s.\n"
     assert same(shown, "rows      2,000\na\nb\nTook 17 min.\n")
     assert same(shown, "quality raw_events: 5 of 9 rows, 7 rows/s, about 3 s to go\nrows 2,000\nTook 5 s.\n")
+    assert same(shown, "quality raw_events: 5 of 9 rows\nrows 2,000\nTook 5 s.\n")
     assert not same(shown, "rows 2,001\nTook 5 s.\n")
     assert not same(shown, "rows 2,000\nTook 5 s.\nmore\n")
     assert masked("3,695 rows at 2026-10-31 23:07:58 UTC, 1.5 GB") == ["3,695 rows at TIME, SIZE"]

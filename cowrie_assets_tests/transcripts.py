@@ -34,7 +34,7 @@ MASKS = (
     (r"PostgreSQL \d+(\.\d+)?", "PostgreSQL VERSION"),
 )
 """Times, ids of plans and runs, sizes, durations, shares of a disk, the server's version; never a number of rows."""
-PROGRESS = re.compile(r"^\w+ \w+: [\d,]+ of [\d,]+ rows, [\d,]+ rows/s")
+PROGRESS = re.compile(r"^\w+ \w+: [\d,]+ of [\d,]+ rows(, [\d,]+ rows/s|$)")
 """A line that a slow machine prints while it works."""
 
 

@@ -29,6 +29,8 @@ SHORT, FOLDED = 24, 20
 """Characters of a cell that is never folded (an id, a time, an address), and to which a longer one may be."""
 HEARTBEAT_SECONDS = 10.0
 """Without a terminal a line at least this often says that the work goes on."""
+RATE_SECONDS = 1.0
+"""A stage is at work this long before a rate is shown: rows that are in place are passed over in no time."""
 
 
 def console(file: IO[str] | None = None) -> Console:
@@ -115,7 +117,7 @@ def gigabytes(size: float) -> str:
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
+        speed = (task.finished_speed or task.speed) if task.fields.get("rated") else None
         return Text(f"{speed:,.0f} rows/s" if speed else "")
 
 
@@ -152,17 +154,22 @@ class StageBars:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=None)
         self._done[stage] = self._done.get(stage, 0) + rows
-        self._progress.update(self._tasks[stage], advance=rows, total=self._totals[stage] or None)
+        rated = now - self._started[stage] >= RATE_SECONDS
+        self._progress.update(self._tasks[stage], advance=rows, total=self._totals[stage] or None, rated=rated)
         if not self._live and now - self._spoken > HEARTBEAT_SECONDS:
             self._spoken = now
             self._say(stage, table, now)
 
     def _say(self, stage: str, table: str, now: float) -> None:
         done, total = self._done[stage], self._totals[stage]
-        speed = done / max(now - self._started[stage], 1e-6)
-        left = f", about {(total - done) / speed:.0f} s to go" if total > done and speed else ""
         of = f" of {total:,}" if total else ""
-        click.echo(f"{stage} {inert(table)}: {done:,}{of} rows, {speed:,.0f} rows/s{left}")
+        elapsed = now - self._started[stage]
+        rate = ""
+        if elapsed >= RATE_SECONDS:
+            speed = done / elapsed
+            left = f", about {(total - done) / speed:.0f} s to go" if total > done and speed else ""
+            rate = f", {speed:,.0f} rows/s{left}"
+        click.echo(f"{stage} {inert(table)}: {done:,}{of} rows{rate}")
 
     @contextmanager
     def shown(self) -> Iterator[StageBars]:
