@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
+import sqlite3
 import stat
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +22,7 @@ import pytest
 import sqlalchemy as sa
 
 from cowrie_assets.db import backup as module
-from cowrie_assets.db import embedded, postgres_tools
+from cowrie_assets.db import embedded, postgres_tools, sqlite_copy
 from cowrie_assets.db.migrations.runner import migrate
 from cowrie_assets.db.postgres_tools import Tools, find_tools, run_tool
 from cowrie_assets.errors import BackupError, DatabaseError, MissingExtraError
@@ -90,7 +96,7 @@ def test_a_backup_is_one_moment_of_a_database_that_is_written(
     filled: sa.Engine, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, db_command: DbCommand
 ) -> None:
     """Rows arrive between the snapshot and the copy, and between the copy and the digests."""
-    pages = module._pages
+    pages = sqlite_copy.pages
 
     def arrive(*_: Any) -> None:
         with filled.begin() as connection:
@@ -107,7 +113,7 @@ def test_a_backup_is_one_moment_of_a_database_that_is_written(
     with filled.begin() as connection:
         if filled.dialect.name == "postgresql":
             connection.exec_driver_sql("ALTER SEQUENCE raw_events_id_seq RESTART 100")
-    monkeypatch.setattr(module, "_pages", around(pages))
+    monkeypatch.setattr(sqlite_copy, "pages", around(pages))
     monkeypatch.setattr(module, "run_tool", around(run_tool))
     code, out, _ = db_command("backup", "--database", empty_url, "--to", str(tmp_path / "b"), "--json")
     assert (code, json.loads(out)["rows"]["raw_events"]) == (0, 3)
@@ -131,7 +137,7 @@ def test_a_copy_that_differs_is_no_backup(
         "UPDATE raw_events SET source = '/k' WHERE id = 7": "of other content",
     }
     todo = list(damages)
-    pages, load = module._pages, module._load
+    pages, load = sqlite_copy.pages, module._load
 
     def copied(source: Any, copy: Any, path: Path) -> None:
         pages(source, copy, path)
@@ -142,7 +148,7 @@ def test_a_copy_that_differs_is_no_backup(
         with psycopg.connect(url) as connection:
             connection.execute(todo[0].encode())
 
-    monkeypatch.setattr(module, "_pages", copied)
+    monkeypatch.setattr(sqlite_copy, "pages", copied)
     monkeypatch.setattr(module, "_load", loaded)
     while todo:
         said = damages[todo[0]]
@@ -152,16 +158,149 @@ def test_a_copy_that_differs_is_no_backup(
         todo.pop(0)
 
 
-def test_a_failed_restore_leaves_what_was_there(
-    filled: sa.Engine, empty_url: str, tmp_path: Path, db_command: DbCommand
+def damaged(whole: bytes, way: str) -> bytes:
+    """A backup's bytes with a hole in the middle, or cut."""
+    middle = len(whole) // 2
+    if way == "hole":
+        return whole[: middle - 20_000] + b"\xff" * 40_000 + whole[middle + 20_000 :]
+    return whole[:middle]
+
+
+@pytest.mark.parametrize("way", ["hole", "cut"])
+def test_a_damaged_backup_leaves_the_target_as_it_was(
+    filled: sa.Engine, empty_url: str, tmp_path: Path, db_command: DbCommand, way: str
 ) -> None:
-    file, before = tmp_path / "b", content(filled)
+    file = tmp_path / "b"
+    with filled.begin() as connection:
+        for number in range(20, 320):
+            connection.execute(
+                sa.text("INSERT INTO raw_events (id, source, source_offset, payload) VALUES (:id, :noise, :id, '{}')"),
+                {"id": number, "noise": random.Random(number).randbytes(400).hex()},  # does not compress
+            )
     assert db_command("backup", "--database", empty_url, "--to", str(file), "--no-verify")[0] == 0
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with filled.begin() as connection:
+        connection.exec_driver_sql("UPDATE raw_events SET source = '/newer' WHERE id = 1")
+    before = content(filled)
+    file.write_bytes(damaged(file.read_bytes(), way))
     filled.dispose()
+    there = {p.name for p in tmp_path.iterdir()}
     code, _, err = db_command("restore", str(file), "--to", empty_url, "--overwrite")
-    assert (code > 0, len(err.splitlines())) == (True, 1)
+    assert (code, len(err.splitlines()), "plan --replace" in err) == (2, 1, False), err
+    assert "backup" in err
     assert content(filled) == before
+    emptied(filled)
+    filled.dispose()
+    assert db_command("restore", str(file), "--to", empty_url)[0] == 2
+    assert sa.inspect(filled).get_table_names() == []
+    filled.dispose()
+    assert {p.name for p in tmp_path.iterdir()} - {"b-shm", "b-wal"} == there - {"b-shm", "b-wal"}
+
+
+@SQLITE
+@pytest.mark.parametrize("way", ["hole", "cut", "index"])
+def test_a_damaged_backup_leaves_no_new_file(
+    filled: sa.Engine, empty_url: str, tmp_path: Path, db_command: DbCommand, way: str
+) -> None:
+    """Also where only an index is damaged, which no digest of rows sees."""
+    file = tmp_path / "b"
+    assert db_command("backup", "--database", empty_url, "--to", str(file))[0] == 0
+    with closing(sqlite3.connect(file)) as made:
+        (root,) = made.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ix_raw_events_session_id'").fetchone()
+        made.execute("PRAGMA journal_mode = DELETE")
+    whole = bytearray(file.read_bytes())
+    if way == "index":
+        whole[(root - 1) * 4096 : root * 4096] = b"\xff" * 4096
+        file.write_bytes(whole)
+    else:
+        file.write_bytes(damaged(bytes(whole), way))
+    before = content(filled)
+    filled.dispose()
+    there = {p.name for p in tmp_path.iterdir()}
+    code, _, err = db_command("restore", str(file), "--to", str(tmp_path / "new.sqlite"))
+    assert (code, len(err.splitlines()), "The backup" in err) == (2, 1, True)
+    assert db_command("restore", str(file), "--to", empty_url, "--overwrite")[0] == 2
+    assert {p.name for p in tmp_path.iterdir()} == there
+    assert content(filled) == before
+
+
+@SQLITE
+def test_a_backup_is_not_restored_into_itself(filled: sa.Engine, tmp_path: Path, db_command: DbCommand) -> None:
+    file, link = tmp_path / "b", tmp_path / "link"
+    assert db_command("backup", "--database", str(filled.url.database), "--to", str(file))[0] == 0
+    link.symlink_to(file)
+    before, there = file.read_bytes(), {p.name for p in tmp_path.iterdir()}
+    for name in (file, link):
+        code, _, err = db_command("restore", str(file), "--to", str(name), "--overwrite")
+        assert (code, "is the backup itself" in err) == (2, True)
+    assert file.read_bytes() == before
+    assert {p.name for p in tmp_path.iterdir()} == there
+
+
+@SQLITE
+def test_a_restore_that_is_refused_changes_no_byte(
+    filled: sa.Engine, tmp_path: Path, real_v3: Path, db_command: DbCommand
+) -> None:
+    target = tmp_path / "there.sqlite"
+    shutil.copy(real_v3, target)
+    before = target.read_bytes()
+    assert db_command("backup", "--database", str(filled.url.database), "--to", str(tmp_path / "b"))[0] == 0
+    code, _, err = db_command("restore", str(tmp_path / "b"), "--to", str(target))
+    assert (code, "is not empty" in err) == (2, True)
+    assert target.read_bytes() == before
+    assert not list(tmp_path.glob("there.sqlite?*"))
+
+
+@SQLITE
+def test_a_restore_that_is_killed_while_it_replaces(filled: sa.Engine, tmp_path: Path, db_command: DbCommand) -> None:
+    """Half of the pages are in the target's file by then; its journal takes them back."""
+    target, file = Path(str(filled.url.database)), tmp_path / "b"
+    with filled.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE filler AS SELECT randomblob(4000000) x")
+    assert db_command("backup", "--database", str(target), "--to", str(file))[0] == 0
+    with filled.begin() as connection:
+        connection.exec_driver_sql("UPDATE raw_events SET source = '/newer'")
+        connection.exec_driver_sql("UPDATE filler SET x = randomblob(4000000)")
+    before = content(filled)
+    filled.dispose()
+    code = f"""
+import os
+from pathlib import Path
+from cowrie_assets.db import backup, sqlite_copy
+def killed(source, copy, path):
+    source.backup(copy, pages=100, progress=lambda _, left, pages: left < 100 and os._exit(9))
+whole = sqlite_copy.pages
+sqlite_copy.pages = lambda s, c, path: (killed if path == Path({str(target)!r}) else whole)(s, c, path)
+backup.restore(Path({str(file)!r}), {str(target)!r}, overwrite=True)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert target.with_name(f"{target.name}-journal").stat().st_size > 1_000_000
+    assert content(filled) == before
+    filled.dispose()
+    assert db_command("restore", str(file), "--to", str(target), "--overwrite")[0] == 0
+    assert "/newer" not in str(content(filled))
+
+
+@SQLITE
+def test_a_damaged_target_is_replaced(filled: sa.Engine, tmp_path: Path, db_command: DbCommand) -> None:
+    target, file = Path(str(filled.url.database)), tmp_path / "b"
+    assert db_command("backup", "--database", str(target), "--to", str(file))[0] == 0
+    before = content(filled)
+    filled.dispose()
+    target.write_bytes(damaged(target.read_bytes(), "hole"))
+    code, _, err = db_command("restore", str(file), "--to", str(target), "--overwrite")
+    assert (code, err) == (0, "")
+    assert content(filled) == before
+
+
+def test_a_place_that_cannot_be_written_is_refused(
+    filled: sa.Engine, empty_url: str, tmp_path: Path, real_v3: Path, db_command: DbCommand
+) -> None:
+    for place in (tmp_path / "none" / "b", tmp_path / ("n" * 250), tmp_path / ("n" * 300), Path("/proc/b")):
+        code, _, err = db_command("backup", "--database", empty_url, "--to", str(place))
+        assert (code, len(err.splitlines())) == (2, 1)
+        if len(place.name) != 250:  # there nothing is written beside it under a longer name
+            code, _, err = db_command("restore", str(real_v3), "--to", str(place))
+            assert (code, len(err.splitlines())) == (2, 1)
 
 
 def test_what_is_no_backup(tmp_path: Path, empty_url: str, real_v3: Path, db_command: DbCommand) -> None:
@@ -185,7 +324,15 @@ def test_a_file_that_is_open_is_not_replaced(
     with filled.connect() as connection:
         connection.exec_driver_sql("SELECT * FROM raw_events").all()
         code, _, err = db_command("restore", str(tmp_path / "b"), "--to", empty_url, "--overwrite")
-    assert (code, "is in use" in err) == (3, True)
+    assert (code, "is in use" in err) == (2, True)
+    for_ever = sqlite3.connect(empty_url, isolation_level=None)
+    with closing(for_ever):  # without a WAL nothing but the locks says so
+        filled.dispose()
+        for_ever.execute("PRAGMA journal_mode = DELETE")
+        for_ever.execute("BEGIN")
+        for_ever.execute("SELECT * FROM raw_events").fetchall()
+        code, _, err = db_command("restore", str(tmp_path / "b"), "--to", empty_url, "--overwrite")
+    assert (code, "is in use" in err) == (2, True)
 
 
 def program(folder: Path, version: str, body: str = "") -> Path:

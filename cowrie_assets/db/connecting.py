@@ -18,9 +18,11 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from ..errors import (
     AuthenticationError,
     ConnectTimeoutError,
+    DamagedSourceError,
     DatabaseError,
     MissingDatabaseError,
     ServerBusyError,
+    SourceError,
     TlsError,
     UnknownHostError,
     UnreachableError,
@@ -106,6 +108,13 @@ _REASONS = (
 )
 
 
+DAMAGED = (
+    "Run `cowrie-assets db integrity --deep` on it, which says how far it goes; then restore a backup, or migrate it,"
+    " which takes what can be read."
+)
+"""What to do about a SQLite file that is damaged."""
+
+
 def _said(error: BaseException) -> tuple[str, str]:
     """The driver's words, no password in them, and their first line."""
     text = mask(str(getattr(error, "orig", None) or error).strip())
@@ -142,6 +151,22 @@ def connect_with_retry(engine: sa.Engine, *, tries: int = 3) -> sa.Connection:
                 raise error from failure
         time.sleep(2 ** (attempt - 2) * random.uniform(0.75, 1.25))  # noqa: S311 - jitter
     raise AssertionError("unreachable")  # pragma: no cover
+
+
+@contextmanager
+def as_database(what: str = "The database", damaged: str = DAMAGED) -> Iterator[None]:
+    """Errors of reading a SQLite file as those of a database, with a hint for damage that is not the migration's.
+
+    Args:
+        what: what the file is, as a sentence begins.
+        damaged: the hint where it is damaged or truncated.
+    """
+    try:
+        yield
+    except SourceError as error:
+        said = error.message.replace("The source", what, 1).replace("of the source", f"of {what.lower()}", 1)
+        broken = isinstance(error, DamagedSourceError) or " is damaged" in said or " is truncated" in said
+        raise DatabaseError(said, hint=damaged if broken else error.hint) from error
 
 
 @contextmanager

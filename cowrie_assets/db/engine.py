@@ -135,7 +135,7 @@ def _postgres_engine(url: str, settings: EngineSettings, *, write: bool) -> sa.E
 
 def _sqlite_engine(path: Path, settings: EngineSettings, *, write: bool, create: bool) -> sa.Engine:
     if not (create and write and not path.exists()):
-        _check_sqlite(path, write=write)
+        check_sqlite(path, write=write)
     engine = sa.create_engine(sa.URL.create("sqlite+pysqlite", database=str(path)), **_pool(settings))
     pragmas = [
         f"PRAGMA busy_timeout = {settings.busy_timeout * 1000:d}",
@@ -151,7 +151,8 @@ def _sqlite_engine(path: Path, settings: EngineSettings, *, write: bool, create:
     return engine
 
 
-def _check_sqlite(path: Path, *, write: bool) -> None:
+def check_sqlite(path: Path, *, write: bool) -> None:
+    """DatabaseError for a file that cannot be used; an empty one can be written."""
     try:
         if not (write and path.is_file() and not path.stat().st_size):  # an empty file is an empty database
             check_file(path)
