@@ -159,6 +159,57 @@ def test_a_locked_file_is_said_to_be(plain: Path, empty_url: str, monkeypatch: p
 
 
 @POSTGRES
+def test_a_check_without_the_right_to_make_it_is_no_success(stranger: str, db_command: DbCommand) -> None:
+    code, out, _ = db_command("integrity", "--deep", "--database", stranger, "--json")
+    checks = {c["name"]: (c["verdict"], c["denied"]) for c in json.loads(out)}
+    assert code == 1
+    assert checks["orphans"] == checks["duplicates"] == checks["indexes"] == ("NOT CHECKED", True)
+    assert checks["catalog"] == ("OK", False)
+    code, out, _ = db_command("integrity", "--deep", "--database", stranger)
+    assert (code, "GRANT SELECT" in out) == (1, True)
+
+
+def test_a_check_that_is_left_out_is_none_that_failed(
+    database: sa.Engine, empty_url: str, db_command: DbCommand
+) -> None:
+    migrate(database)
+    code, out, _ = db_command("integrity", "--database", empty_url, "--json")
+    assert (code, {c["denied"] for c in json.loads(out)}) == (0, {False})
+
+
+@SQLITE
+def test_a_database_of_something_else(empty_url: str, tmp_path: Path, db_command: DbCommand) -> None:
+    path = tmp_path / "cowrie.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("auth", "clients", "sessions"):
+            connection.execute(f"CREATE TABLE {table} (id INTEGER)")
+    for command in ("check", "migrate"):
+        code, _, err = db_command(command, "--database", str(path))
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "holds auth, clients, sessions, and no table of a Cowrie processor" in err
+        assert "a new file for `cowrie-assets db migrate`" in err
+
+
+@SQLITE
+def test_a_new_file_gets_the_schema(empty_url: str, tmp_path: Path, db_command: DbCommand) -> None:
+    new, empty = tmp_path / "new.sqlite", tmp_path / "empty.sqlite"
+    empty.touch()
+    for path in (new, empty):
+        there = path.exists()
+        code, out, _ = db_command("migrate", "--database", str(path), "--dry-run")
+        assert (code, out.count("Would apply")) == (0, 6)
+        assert path.exists() == there
+        code, out, _ = db_command("migrate", "--database", str(path))
+        assert (code, out.count("Applied version"), f"Created {path}" in out) == (0, 6, not there)
+        assert db_command("check", "--database", str(path))[0] == 0
+    missing = tmp_path / "none" / "new.sqlite"
+    code, _, err = db_command("migrate", "--database", str(missing))
+    assert (code, len(err.splitlines()), "folder" in err) == (2, 1, True)
+    code, _, err = db_command("migrate", "--database", str(tmp_path / ("n" * 300)))
+    assert (code, len(err.splitlines()), "File name too long" in err) == (2, 1, True)
+
+
+@POSTGRES
 def test_a_lock_on_a_table_names_who_holds_it(
     database: sa.Engine, empty_url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,7 @@ database_option = click.option(
 
 
 @contextmanager
-def opened(url: str | None, *, write: bool, doing: str) -> Iterator[sa.Engine]:
+def opened(url: str | None, *, write: bool, doing: str, create: bool = False) -> Iterator[sa.Engine]:
     """The engine, closed afterwards.
 
     Raises:
@@ -34,7 +34,7 @@ def opened(url: str | None, *, write: bool, doing: str) -> Iterator[sa.Engine]:
     from ..db.connecting import as_database, clear_errors
     from ..db.engine import open_database
 
-    engine = open_database(url, write=write)
+    engine = open_database(url, write=write, create=create)
     committed: list[sa.Connection] = []
     if write:
         sa.event.listen(engine, "commit", committed.append)

@@ -149,7 +149,9 @@ def _postgres_engine(url: str, settings: EngineSettings, *, write: bool) -> sa.E
 
 
 def _sqlite_engine(path: Path, settings: EngineSettings, *, write: bool, create: bool, wal: bool) -> sa.Engine:
-    new = create and write and not path.exists()
+    new = create and write and file_bytes(path) is None
+    if new and not path.absolute().parent.is_dir():
+        raise DatabaseError(f"The folder {path.absolute().parent} does not exist.", hint="Create it.")
     if not new:
         check_sqlite(path, write=write)
     engine = sa.create_engine(sa.URL.create("sqlite+pysqlite", database=str(path)), **_pool(settings))
@@ -163,6 +165,16 @@ def _sqlite_engine(path: Path, settings: EngineSettings, *, write: bool, create:
     arguments = {"uri": not write, "timeout": settings.busy_timeout}
     _sqlite_events(engine, target, arguments, pragmas if write else (), wal=write and (wal or new))
     return engine
+
+
+def file_bytes(path: Path) -> int | None:
+    """A file's size, None where there is none; DatabaseError where that cannot be seen."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise DatabaseError(f"The database {path} cannot be read: {error}.", hint="Check its path.") from error
 
 
 def check_sqlite(path: Path, *, write: bool) -> None:

@@ -130,13 +130,18 @@ def _lacks(database: Database, to: int, name: str) -> bool:
         )
     if version >= to:
         return False
-    tables = set(database.tables())
-    if not version and not database.is_postgres and tables and not tables & TABLES.keys():
+    require_processor(database.connection, name)
+    return True
+
+
+def require_processor(connection: sa.Connection, name: str) -> None:
+    """SchemaError for a SQLite file of something else; in PostgreSQL others' tables are no hindrance."""
+    tables = set(Database(connection).tables())
+    if connection.dialect.name == "sqlite" and tables and not tables & TABLES.keys():
         raise SchemaError(
             f"The database {name} holds {', '.join(sorted(tables)[:3])}, and no table of a Cowrie processor.",
-            hint="Name the processor's database, or a new file.",
+            hint="Name the processor's database, or a new file for `cowrie-assets db migrate`.",
         )
-    return True
 
 
 def _record(database: Database, migration: Migration, now: datetime) -> None:
