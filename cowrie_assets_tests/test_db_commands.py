@@ -1,6 +1,6 @@
 """`cowrie-assets db` on a database as a whole: schema, soundness, size, on both backends; faults are put in and found.
 
-Not here: backups (`test_db_backup.py`), rows (`test_db_files.py`, `test_db_repair.py`).
+Not here: backups (`test_db_backup.py`), failures (`test_db_failures.py`), rows (`test_db_files.py`, `test_db_repair.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Commands on databases that fail or are refused: what they say, the exit code, and what they leave.
 
-Not here: backups (`test_db_backup.py`), what the commands do where nothing fails (`test_db_commands.py`).
+Not here: backups (`test_db_backup.py`, `test_db_restore.py`), what the commands do where nothing fails (`test_db_commands.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from cowrie_assets.cli.main import main
-from cowrie_assets.db import backfill_files
+from cowrie_assets.db import backfill_files, optimize
 from cowrie_assets.db.connecting import clear_errors
 from cowrie_assets.db.engine import open_database
 from cowrie_assets.db.migrations.runner import migrate
@@ -248,3 +248,14 @@ def test_what_fails_after_a_commit_failed_on_the_way(
         with database.connect() as connection:
             assert connection.execute(sa.text("SELECT count(*) FROM files")).scalar_one() == rows
     assert json.loads(db_command("backfill-files", "--database", empty_url, "--json")[1])["added"] == 1
+
+
+def test_what_optimize_did_before_it_failed_is_no_nothing(
+    database: sa.Engine, empty_url: str, monkeypatch: pytest.MonkeyPatch, db_command: DbCommand
+) -> None:
+    migrate(database)
+    for statements, expected in ((["nonsense"], 2), (["ANALYZE", "nonsense"], 3)):
+        for name in ("_for_sqlite", "_for_postgres"):
+            monkeypatch.setattr(optimize, name, lambda *_, found=statements: found)
+        code, _, err = db_command("optimize", "--database", empty_url)
+        assert (code, len(err.splitlines())) == (expected, 1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import DatabaseError, LoadError
 from . import db_rows
 from .databases import database_option, opened
 from .migrate import migrate as whole_migration
@@ -148,8 +149,20 @@ def optimize(database: str | None, vacuum: bool, analyze: bool, reindex: bool, a
     from ..db.optimize import optimize as run
 
     chosen = [name for name, wanted in zip(STEPS, (vacuum, analyze, reindex), strict=True) if wanted]
-    with opened(database, write=True, doing="Optimizing") as engine:
-        done = run(engine, chosen or STEPS, None if as_json else click.echo)
+    begun: list[str] = []
+
+    def show(statement: str) -> None:
+        begun.append(statement)
+        if not as_json:
+            click.echo(statement)
+
+    try:
+        with opened(database, write=True, doing="Optimizing") as engine:
+            done = run(engine, chosen or STEPS, show)
+    except DatabaseError as error:
+        if len(begun) > 1:  # those before it stay
+            error.exit_code = LoadError.exit_code
+        raise
     if as_json:
         print_json(asdict(done))
         return
