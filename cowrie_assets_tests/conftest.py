@@ -20,9 +20,9 @@ import pytest
 
 from cowrie_assets.db import embedded
 
-from .db_backends import database, db_command, empty_url, shared_pg_url
+from .db_backends import database, db_command, empty_url, filled, shared_pg_url
 
-__all__ = ["database", "db_command", "empty_url", "shared_pg_url"]
+__all__ = ["database", "db_command", "empty_url", "filled", "shared_pg_url"]
 
 DATA = Path(__file__).parent / "data"
 README = Path(__file__).parent.parent / "README.md"

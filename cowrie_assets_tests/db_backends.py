@@ -1,6 +1,6 @@
 """The fixtures that give a test body both backends: an empty SQLite file and an empty PostgreSQL database.
 
-Not here: what is in them. `conftest.py` makes them known to all tests.
+Belongs here: these, and one small content for backups. Not here: what other tests put in. `conftest.py` makes them known to all tests.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 
 from cowrie_assets.cli.main import main
 from cowrie_assets.db.engine import open_database
+from cowrie_assets.db.migrations.runner import migrate
 
 BACKENDS = ("sqlite", "postgresql")
 SQLITE = pytest.mark.parametrize("empty_url", ["sqlite"], indirect=True)
@@ -58,6 +60,43 @@ def database(empty_url: str) -> Iterator[sa.Engine]:
     engine = open_database(empty_url, write=True, create=True)
     yield engine
     engine.dispose()
+
+
+PAYLOAD = '{"session": "s%d", "n": 1.10, "text": "\\u00e9\\n"}'
+
+
+@pytest.fixture
+def filled(database: sa.Engine) -> sa.Engine:
+    """A database of each backend with rows, a gap in the ids, and a table that the catalog does not know."""
+    migrate(database)
+    with database.begin() as connection:
+        for number in (1, 2, 7):
+            connection.execute(
+                sa.text("INSERT INTO raw_events (id, source, source_offset, payload) VALUES (:id, '/l', :id, :payload)")
+                if database.dialect.name == "sqlite"
+                else sa.text(
+                    "INSERT INTO raw_events (id, source, source_offset, payload)"
+                    " VALUES (:id, '/l', :id, CAST(:payload AS jsonb))"
+                ),
+                {"id": number, "payload": PAYLOAD % number},
+            )
+        connection.execute(sa.text('CREATE TABLE "odd 100% name" (a text, b double precision)'))
+        connection.execute(sa.text("INSERT INTO \"odd 100% name\" VALUES ('x', 0.1), (NULL, 1e300)"))
+    return database
+
+
+def content(engine: sa.Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return [
+            sorted(tuple(map(repr, row)) for row in connection.execute(sa.text(f"SELECT * FROM {table}")))
+            for table in ("raw_events", '"odd 100% name"', "schema_state")
+        ]
+
+
+def emptied(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        for table in sa.inspect(connection).get_table_names():
+            connection.execute(sa.text(f'DROP TABLE "{table}"'))
 
 
 DbCommand = Callable[..., tuple[int, str, str]]

@@ -293,6 +293,12 @@ def test_errors_of_statements_are_one_line(database: sa.Engine) -> None:
     assert len(str(raised.value).splitlines()) == 1
 
 
+def test_a_wrong_port_is_said_to_be() -> None:
+    for port in ("99999999", "abc"):
+        with pytest.raises(SettingsError, match=r"^The database postgresql://u@h:\S+: its port is no number from 1 to"):
+            open_database(f"postgresql://u@h:{port}/x", write=False)
+
+
 def test_another_url_is_refused() -> None:
     with pytest.raises(SettingsError, match="mysql"):
         open_database("mysql://me:secret@host/x", write=False)

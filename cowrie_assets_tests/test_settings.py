@@ -149,8 +149,12 @@ def test_spellings_of_the_source(value: str, path: str) -> None:
         ({"COWRIE_START_DATE": "2026-W39-1"}, "COWRIE_START_DATE='2026-W39-1'"),
         ({"COWRIE_SQLITE_PATH": "~nobody-of-that-name/x"}, "COWRIE_SQLITE_PATH='~nobody-of-that-name/x'"),
         ({"COWRIE_POSTGRES_URL": "postgresql://u:pw@secret@h/d"}, "COWRIE_POSTGRES_URL='postgresql://u:***@h/d'"),
-        ({"COWRIE_POSTGRES_URL": "postgresql://h:65536/d"}, "a host or its port is none"),
-        ({"COWRIE_POSTGRES_URL": "postgresql://h:0/d"}, "a host or its port is none"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://h:65536/d"}, "its port is no number from 1 to 65535"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://h:0/d"}, "its port is no number from 1 to 65535"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://u@[::1]:abc/d"}, "its port is no number from 1 to 65535"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://u:secret/d@h/d"}, "its port is no number from 1 to 65535"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://u@[h/d"}, "its host cannot be read"),
+        ({"COWRIE_POSTGRES_URL": "postgresql://u:secret#@h/d"}, "its user or password holds ? or #"),
     ],
 )
 def test_a_value_out_of_range_is_named(environment: dict[str, str], says: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import DatabaseError
+from ..errors import DatabaseError, LoadError, SchemaError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -22,19 +22,29 @@ database_option = click.option(
 
 
 @contextmanager
-def opened(url: str | None, *, write: bool, doing: str) -> Iterator[sa.Engine]:
+def opened(url: str | None, *, write: bool, doing: str, create: bool = False) -> Iterator[sa.Engine]:
     """The engine, closed afterwards.
 
     Raises:
-        DatabaseError: it cannot be opened, or a statement failed; `doing` says at what.
+        DatabaseError: it cannot be opened, or a statement failed; `doing` says at what. It ends in exit code 3 where
+            something had been committed.
     """
-    from ..db.connecting import clear_errors
+    import sqlalchemy as sa
+
+    from ..db.connecting import as_database, clear_errors
     from ..db.engine import open_database
 
-    engine = open_database(url, write=write)
+    engine = open_database(url, write=write, create=create)
+    committed: list[sa.Connection] = []
+    if write:
+        sa.event.listen(engine, "commit", committed.append)
     try:
-        with clear_errors(engine, doing):
+        with as_database(), clear_errors(engine, doing):
             yield engine
+    except (DatabaseError, SchemaError) as error:
+        if committed:
+            error.exit_code = LoadError.exit_code
+        raise
     finally:
         engine.dispose()
 

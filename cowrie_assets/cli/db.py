@@ -6,16 +6,22 @@ done (`db/`).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import DatabaseError, LoadError
 from . import db_rows
 from .databases import database_option, opened
 from .migrate import migrate as whole_migration
 from .options import json_option
 from .output import gigabytes, print_json, print_table
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 
 @click.group()
@@ -34,22 +40,32 @@ def db() -> None:
 def migrate(database: str | None, dry_run: bool, extras: bool, as_json: bool) -> None:
     """Bring the schema up to date, each version in a transaction; one that is up to date is left as it is.
 
-    Make a backup first (`cowrie-assets db backup`). Rows stay; this moves none to another database (see to-postgres).
+    A SQLite file that does not exist is created. Of one that does make a backup first (`cowrie-assets db backup`). Rows
+    stay; this moves none to another database (see to-postgres).
     """
-    from ..db.engine import resolve_url
+    from ..db.engine import file_bytes, memory_engine, resolve_url
     from ..db.migrations.extras import add_extras
     from ..db.migrations.runner import migrate as run
-    from ..db.url import is_postgres
+    from ..db.url import is_postgres, sqlite_path
 
-    # PostgreSQL rehearses in a transaction that is rolled back; a SQLite file is not touched for a dry run.
-    write = not dry_run or is_postgres(resolve_url(database))
-    with opened(database, write=write, doing="Migrating the schema") as engine:
+    # PostgreSQL rehearses in a transaction that is rolled back; a SQLite file is not touched, nor made, for a dry run.
+    url = resolve_url(database)
+    path = None if is_postgres(url) else sqlite_path(url, "The database")
+    size = path and file_bytes(path)
+    write = path is None or not dry_run
+    if dry_run and path and not size:
+        target: AbstractContextManager[sa.Engine] = nullcontext(memory_engine())
+    else:
+        target = opened(url, write=write, create=True, doing="Migrating the schema")
+    with target as engine:
         applied = run(engine, dry_run=dry_run)
         added = add_extras(engine, dry_run=dry_run) if extras else []
         backend = engine.dialect.name
     if as_json:
         print_json({"dry_run": dry_run, "applied": [asdict(a) | {"sql": a.sql} for a in applied], "extras": added})
         return
+    if path and size is None and not dry_run:
+        click.echo(f"Created {path}.")
     for version in applied:
         click.echo(f"{'Would apply' if dry_run else 'Applied'} version {version.version}: {version.title}")
         if dry_run:
@@ -71,10 +87,12 @@ def check(database: str | None, as_json: bool) -> int:
     Exit codes: 0 nothing differs that programs rely on; 1 something does; 2 the database cannot be used.
     """
     from ..catalog import SCHEMA_VERSION
+    from ..db.connecting import label
     from ..db.migrations.drift import check_drift
-    from ..db.migrations.runner import current_version, newer_note
+    from ..db.migrations.runner import current_version, newer_note, require_processor
 
     with opened(database, write=False, doing="Checking the schema") as engine, engine.connect() as connection:
+        require_processor(connection, label(engine))
         version, note = current_version(connection), newer_note(connection)
         found = check_drift(connection)
     serious = any(difference.serious for difference in found)
@@ -99,7 +117,8 @@ def check(database: str | None, as_json: bool) -> int:
 def integrity(database: str | None, deep: bool, as_json: bool) -> int:
     """Say whether the database is sound: storage, schema, indexes, sequences; with --deep also its rows.
 
-    Exit codes: 0 nothing is wrong; 1 something is; 2 the database cannot be used.
+    Exit codes: 0 nothing is wrong; 1 something is, or a check could not be made for lack of a right; 2 the database
+    cannot be used.
     """
     from ..db.integrity import Verdict, check_integrity
 
@@ -109,7 +128,9 @@ def integrity(database: str | None, deep: bool, as_json: bool) -> int:
         print_json([asdict(check) for check in checks])
     else:
         print_table(("check", "verdict", "what was seen"), [(c.name, c.verdict.value, c.detail) for c in checks])
-    return int(any(check.verdict is Verdict.WRONG for check in checks))
+        if any(check.denied for check in checks):
+            click.echo("Checks lacked a right: GRANT SELECT on all tables and sequences, or connect as their owner.")
+    return int(any(check.verdict is Verdict.WRONG or check.denied for check in checks))
 
 
 @db.command()
@@ -128,8 +149,20 @@ def optimize(database: str | None, vacuum: bool, analyze: bool, reindex: bool, a
     from ..db.optimize import optimize as run
 
     chosen = [name for name, wanted in zip(STEPS, (vacuum, analyze, reindex), strict=True) if wanted]
-    with opened(database, write=True, doing="Optimizing") as engine:
-        done = run(engine, chosen or STEPS, None if as_json else click.echo)
+    begun: list[str] = []
+
+    def show(statement: str) -> None:
+        begun.append(statement)
+        if not as_json:
+            click.echo(statement)
+
+    try:
+        with opened(database, write=True, doing="Optimizing") as engine:
+            done = run(engine, chosen or STEPS, show)
+    except DatabaseError as error:
+        if len(begun) > 1:  # those before it stay
+            error.exit_code = LoadError.exit_code
+        raise
     if as_json:
         print_json(asdict(done))
         return

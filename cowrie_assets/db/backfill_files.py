@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from .engine import use_wal
 from .json_access import former_generated, text_at
 from .tables import SQL_TABLES
 from .types import read_moment
@@ -75,6 +76,8 @@ def backfill_files(
                 planned |= new.keys()
             else:
                 _write(connection, new, better)
+        if (new or better) and not dry_run:
+            use_wal(engine)  # for the batches to come
         done.events += len(rows)
         done.last_id = rows[-1].id
         if progress:

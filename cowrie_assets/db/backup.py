@@ -1,13 +1,12 @@
 """Backups of a database into one file, and back; a backup counts as verified once it was restored and compared.
 
-Belongs here: order, checks and comparison on both backends. Not here: PostgreSQL's programs (`postgres_tools.py`),
-digests (`table_digest.py`).
+Belongs here: order, checks, PostgreSQL's archives. Not here: SQLite's files (`sqlite_copy.py`), PostgreSQL's programs
+(`postgres_tools.py`), digests (`table_digest.py`).
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,16 +16,16 @@ from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
-from ..errors import BackupError, DatabaseError, SourceError
+from ..errors import BackupError, DatabaseError, SourceError, reason
 from ..loading.connection import driver
-from ..source.sqlite import check_file, read_only
-from .connecting import clear_errors, label
+from ..source.sqlite import check_file
+from .connecting import clear_errors
 from .engine import open_database, resolve_url
 from .postgres_tools import Tools, find_tools, run_tool
-from .relations import sqlite_file, user_tables
-from .table_digest import TableDigest, postgres_digests, require_same, sqlite_digests
+from .relations import user_tables
+from .sqlite_copy import copy_file, require_empty, restore_file, unwritable
+from .table_digest import TableDigest, postgres_digests, require_same
 from .url import is_postgres, sqlite_path
 
 _ARCHIVE = b"PGDMP"
@@ -61,19 +60,23 @@ def backup(url: str | None, to: Path, *, verify: bool = True) -> Backup:
         BackupError: it failed on the way; nothing is left behind.
         DifferenceError: what was restored is not what was backed up.
     """
-    if to.exists():
-        raise DatabaseError(f"{to} exists already.", hint="Name a new file, or move that one away.")
-    if not to.absolute().parent.is_dir():
-        raise DatabaseError(f"The folder {to.absolute().parent} does not exist.", hint="Create it.")
-    url = resolve_url(url)
     partial = to.with_name(f"{to.name}.partial")
     try:
+        if to.exists():
+            raise DatabaseError(f"{to} exists already.", hint="Name a new file, or move that one away.")
         os.close(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-        made = _dump(url, partial, verify) if is_postgres(url) else _copy(url, partial, verify)
+    except OSError as error:
+        raise unwritable(to, error) from error
+    try:
+        url = resolve_url(url)
+        if is_postgres(url):
+            made = _dump(url, partial, verify)
+        else:
+            made = copy_file(sqlite_path(url, "The database"), partial, verify=verify)
         size = partial.stat().st_size
         partial.rename(to)
     except OSError as error:
-        raise BackupError(f"{to} cannot be written: {error.strerror}.", hint="Check folder and free space.") from error
+        raise BackupError(f"{to} cannot be written: {reason(error)}.", hint="Check folder and free space.") from error
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             Path(f"{partial}{suffix}").unlink(missing_ok=True)
@@ -89,7 +92,8 @@ def restore(source: Path, to: str, *, overwrite: bool = False) -> Backup:
         overwrite: replace what is there; a SQLite file as a whole, of PostgreSQL the tables that the backup has.
 
     Raises:
-        DatabaseError: the target is not empty, or backup and target are not of one backend.
+        DatabaseError: the target is not empty, in use or cannot be written, the backup is damaged, or they are not of
+            one backend; nothing was done.
         BackupError: it failed; the target is as it was.
     """
     archive = _is_archive(source)
@@ -99,22 +103,9 @@ def restore(source: Path, to: str, *, overwrite: bool = False) -> Backup:
             f"{source} is {kinds[0]} and cannot go into {kinds[1]}.",
             hint="Name a target of the same kind." if archive else "Run `cowrie-assets db to-postgres --source` on it.",
         )
-    engine = open_database(to, write=True, create=True)
-    try:
-        with clear_errors(engine, "Restoring"):
-            _require_empty(engine, overwrite)
-            if archive:
-                with engine.connect() as connection:
-                    tools = find_tools(_major(connection))
-                _load(tools, source, to, overwrite=overwrite)
-                with engine.connect() as connection:
-                    rows = _counts(connection)
-                return Backup(source, source.stat().st_size, rows, verified=False)
-            with engine.connect() as connection:
-                file = sqlite_file(connection)
-    finally:
-        engine.dispose()
-    digests = _into_file(source, file)
+    if archive:
+        return Backup(source, source.stat().st_size, _into_server(source, to, overwrite), verified=False)
+    digests = restore_file(source, sqlite_path(to, "The target"), overwrite=overwrite)
     return Backup(source, source.stat().st_size, {t: d.rows for t, d in digests.items()}, verified=True)
 
 
@@ -134,78 +125,25 @@ def _is_archive(source: Path) -> bool:
     return False
 
 
-def _require_empty(engine: sa.Engine, overwrite: bool) -> None:
-    with engine.connect() as connection:
-        tables = list(user_tables(connection))
-    if tables and not overwrite:
-        raise DatabaseError(
-            f"The database {label(engine)} is not empty: it holds {', '.join(tables[:3])}.",
-            hint="Name a new one, or add --overwrite, which replaces what is there.",
-        )
-
-
-def _copy(url: str, partial: Path, verify: bool) -> dict[str, TableDigest] | None:
-    """SQLite: copy the pages of one snapshot, which the digests are taken of too."""
-    path = sqlite_path(url, "The database")
-    with _renamed(), read_only(path) as source:
-        with _plain(partial) as copy:
-            _pages(source, copy, partial)
-        if not verify:
-            return None
-        digests = sqlite_digests(source)
-    with tempfile.TemporaryDirectory(prefix="cowrie-verify-", dir=partial.absolute().parent) as folder:
-        restored = Path(folder) / "restored.sqlite"
-        with _plain(partial) as source, _plain(restored) as copy:
-            _pages(source, copy, restored)
-        with read_only(restored) as copy:
-            require_same(digests, sqlite_digests(copy), "The backup")
-    return digests
-
-
-def _into_file(source: Path, file: Path) -> dict[str, TableDigest]:
-    """Put a SQLite backup's pages into a file; one that is in use is refused, one that was there goes as a whole."""
-    with _renamed(), read_only(source) as original:
-        with _plain(file) as target:
+def _into_server(source: Path, to: str, overwrite: bool) -> dict[str, int]:
+    engine = open_database(to, write=True)
+    try:
+        with clear_errors(engine, "Restoring"):
+            if not overwrite:
+                require_empty(engine)
+            with engine.connect() as connection:
+                tools = find_tools(_major(connection))
             try:
-                # In WAL mode pages of another size could not be taken; and this tells whether somebody has it open.
-                mode = target.execute("PRAGMA journal_mode = DELETE").fetchone()[0]
-            except target.Error as error:
-                raise BackupError(f"{file} is in use: {error}.", hint="Stop what uses it.") from error
-            if mode != "delete":
-                raise BackupError(f"{file} is in use by another process.", hint="Stop what uses it.")
-            _pages(original, target, file)
-        digests = sqlite_digests(original)
-        with read_only(file) as copy:
-            require_same(digests, sqlite_digests(copy), "The restored database")
-    return digests
-
-
-def _pages(source: Any, copy: Any, path: Path) -> None:
-    try:
-        source.backup(copy)
-    except copy.Error as error:
-        raise BackupError(f"{path} cannot be written: {error}.", hint="Check free space and permissions.") from error
-
-
-@contextmanager
-def _plain(path: Path) -> Iterator[Any]:
-    """A SQLite file as the driver opens it, without a pragma."""
-    engine = sa.create_engine(sa.URL.create("sqlite+pysqlite", database=str(path)), poolclass=NullPool)
-    raw = engine.raw_connection()
-    try:
-        raw.driver_connection.isolation_level = None  # type: ignore[union-attr]
-        yield raw.driver_connection
+                run_tool(tools, "pg_restore", None, [f"--file={os.devnull}", str(source)])
+            except BackupError as error:
+                raise DatabaseError(
+                    f"The backup {source} cannot be read: {error.message}", hint="Restore another one."
+                ) from error
+            _load(tools, source, to, overwrite=overwrite)
+            with engine.connect() as connection:
+                return _counts(connection)
     finally:
-        raw.close()
-
-
-@contextmanager
-def _renamed() -> Iterator[None]:
-    """Errors of reading a source as those of a database."""
-    try:
-        yield
-    except SourceError as error:
-        raise DatabaseError(error.message.replace("The source", "The database", 1), hint=error.hint) from error
+        engine.dispose()
 
 
 def _dump(url: str, partial: Path, verify: bool) -> dict[str, TableDigest] | None:

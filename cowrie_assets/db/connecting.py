@@ -15,16 +15,20 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from ..catalog import TABLES
 from ..errors import (
     AuthenticationError,
     ConnectTimeoutError,
+    DamagedSourceError,
     DatabaseError,
     MissingDatabaseError,
     ServerBusyError,
+    SourceError,
     TlsError,
     UnknownHostError,
     UnreachableError,
 )
+from .contention import contention
 from .url import mask
 
 
@@ -106,6 +110,13 @@ _REASONS = (
 )
 
 
+DAMAGED = (
+    "Run `cowrie-assets db integrity --deep` on it, which says how far it goes; then restore a backup, or migrate it,"
+    " which takes what can be read."
+)
+"""What to do about a SQLite file that is damaged."""
+
+
 def _said(error: BaseException) -> tuple[str, str]:
     """The driver's words, no password in them, and their first line."""
     text = mask(str(getattr(error, "orig", None) or error).strip())
@@ -144,6 +155,35 @@ def connect_with_retry(engine: sa.Engine, *, tries: int = 3) -> sa.Connection:
     raise AssertionError("unreachable")  # pragma: no cover
 
 
+_AFTER_FAILURES = (
+    ("42501", "Grant this user that right (README, Privileges), or connect as the owner of the tables."),
+    ("57014", "Raise statement_timeout for this user, or leave it to run, then start again."),
+    ("42", "Run `cowrie-assets db check` on it."),
+    (".*locked", "Stop what uses it (`cowrie-assets debug session` says whether one writes), or wait; start again."),
+    (".*(malformed|not a database|disk I/O)", DAMAGED),
+    (".*readonly", "Check the permissions of the file and its folder."),
+    (".*is full", "Free space, then start it again."),
+    (".*closed the connection|.*connection (is|was) (lost|closed)", "See that the server runs, then start again."),
+    ("no such ", "Run `cowrie-assets db check` on it."),
+)
+
+
+@contextmanager
+def as_database(what: str = "The database", damaged: str = DAMAGED) -> Iterator[None]:
+    """Errors of reading a SQLite file as those of a database, with a hint for damage that is not the migration's.
+
+    Args:
+        what: what the file is, as a sentence begins.
+        damaged: the hint where it is damaged or truncated.
+    """
+    try:
+        yield
+    except SourceError as error:
+        said = error.message.replace("The source", what, 1).replace("of the source", f"of {what.lower()}", 1)
+        broken = isinstance(error, DamagedSourceError) or " is damaged" in said or " is truncated" in said
+        raise DatabaseError(said, hint=damaged if broken else error.hint) from error
+
+
 @contextmanager
 def clear_errors(engine: sa.Engine, doing: str) -> Iterator[None]:
     """Make a driver's error in the block our own, in one line.
@@ -160,7 +200,21 @@ def clear_errors(engine: sa.Engine, doing: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         state = getattr(getattr(error, "orig", None), "sqlstate", None)
         code = f" [{state}]" if state else ""
-        raise DatabaseError(
-            f"{doing} failed on {label(engine)}: {_said(error)[1]}{code}.",
-            hint="Run `cowrie-assets db check` on it." if state is None or state.startswith("42") else None,
-        ) from error
+        said = _said(error)[1]
+        hint = _lock_hint(engine) if state == "55P03" else failure_hint(state or said)
+        raise DatabaseError(f"{doing} failed on {label(engine)}: {said}{code}.", hint=hint) from error
+
+
+def failure_hint(said: str) -> str | None:
+    """What to do about a statement that failed, by its SQLSTATE or, of SQLite, its words."""
+    return next((hint for pattern, hint in _AFTER_FAILURES if re.match(pattern, said)), None)
+
+
+def _lock_hint(engine: sa.Engine) -> str:
+    try:
+        with engine.connect() as connection:
+            held = contention(connection, list(TABLES)).obstacle
+    except SQLAlchemyError:
+        held = None
+    held = held or "another session held a lock (see pg_stat_activity)"
+    return f"{held[0].upper()}{held[1:]}: end that, or wait, and start again."

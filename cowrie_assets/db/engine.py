@@ -5,6 +5,7 @@ Belongs here: making an engine, and which database a command means. Not here: wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from .url import is_postgres, mask, postgres_url, sqlite_path
 
 
 def create_engine_from_settings(
-    settings: Settings | EngineSettings | None = None, *, write: bool = True, create: bool = False
+    settings: Settings | EngineSettings | None = None, *, write: bool = True, create: bool = False, wal: bool = True
 ) -> sa.Engine:
     """An engine for the database that the settings name; nothing is connected yet.
 
@@ -34,6 +35,7 @@ def create_engine_from_settings(
         write: False opens a SQLite file as a source, read-only and without a pragma, and makes PostgreSQL's sessions
             read-only.
         create: a SQLite file that does not exist is created.
+        wal: a SQLite file to write is switched to WAL; False leaves that to `use_wal`, except for a new one.
 
     Raises:
         SettingsError: for a URL that is none.
@@ -48,7 +50,7 @@ def create_engine_from_settings(
     url = url or target_url(settings if isinstance(settings, Settings) else load_settings())
     if is_postgres(url):
         return _postgres_engine(postgres_url(url, "The database"), chosen, write=write)
-    return _sqlite_engine(sqlite_path(url, "The database"), chosen, write=write, create=create)
+    return _sqlite_engine(sqlite_path(url, "The database"), chosen, write=write, create=create, wal=wal)
 
 
 def resolve_url(url: str | None) -> str:
@@ -62,7 +64,7 @@ def open_database(url: str | None, *, write: bool, create: bool = False) -> sa.E
     Args:
         url: PostgreSQL URL, `sqlite:///` URL or path of a SQLite file. None: COWRIE_DB_URL or `[database] url`, else
             the migration's target (COWRIE_POSTGRES_URL, `[global] db`), else the embedded PostgreSQL.
-        write: whether it may change.
+        write: whether it may change; a command that does change it calls `use_wal` once nothing refuses any more.
         create: a SQLite file that does not exist is created.
 
     Raises:
@@ -71,9 +73,22 @@ def open_database(url: str | None, *, write: bool, create: bool = False) -> sa.E
         MissingExtraError: where a driver is not installed.
     """
     settings = EngineSettings(**{**load_engine_settings().__dict__, "url": resolve_url(url)})
-    engine = create_engine_from_settings(settings, write=write, create=create)
+    engine = create_engine_from_settings(settings, write=write, create=create, wal=False)
     connect_with_retry(engine, tries=settings.connect_tries).close()
     return engine
+
+
+def use_wal(engine: sa.Engine) -> None:
+    """Switch a SQLite file to WAL for good, which lets readers and one writer work at once; nothing on PostgreSQL."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            _switch_to_wal(connection.connection.dbapi_connection)
+
+
+def _switch_to_wal(raw: Any) -> None:
+    # Where it cannot be had (a network file system, another mode that is locked) the mode stays, and serves too.
+    with contextlib.suppress(raw.OperationalError):
+        raw.execute("PRAGMA journal_mode = WAL")
 
 
 def memory_engine() -> sa.Engine:
@@ -133,25 +148,37 @@ def _postgres_engine(url: str, settings: EngineSettings, *, write: bool) -> sa.E
     return engine
 
 
-def _sqlite_engine(path: Path, settings: EngineSettings, *, write: bool, create: bool) -> sa.Engine:
-    if not (create and write and not path.exists()):
-        _check_sqlite(path, write=write)
+def _sqlite_engine(path: Path, settings: EngineSettings, *, write: bool, create: bool, wal: bool) -> sa.Engine:
+    new = create and write and file_bytes(path) is None
+    if new and not path.absolute().parent.is_dir():
+        raise DatabaseError(f"The folder {path.absolute().parent} does not exist.", hint="Create it.")
+    if not new:
+        check_sqlite(path, write=write)
     engine = sa.create_engine(sa.URL.create("sqlite+pysqlite", database=str(path)), **_pool(settings))
     pragmas = [
         f"PRAGMA busy_timeout = {settings.busy_timeout * 1000:d}",
-        # WAL lets readers and one writer work at once. Where it cannot be had (a network file system, another mode
-        # that is locked) the pragma answers with the mode that stays, and that serves too.
-        "PRAGMA journal_mode = WAL",
         f"PRAGMA synchronous = {settings.synchronous}",
         f"PRAGMA cache_size = -{settings.cache_mb * 1024:d}",
         "PRAGMA foreign_keys = ON",
     ]
     target = str(path) if write else read_only_uri(path)
-    _sqlite_events(engine, target, {"uri": not write, "timeout": settings.busy_timeout}, pragmas if write else ())
+    arguments = {"uri": not write, "timeout": settings.busy_timeout}
+    _sqlite_events(engine, target, arguments, pragmas if write else (), wal=write and (wal or new))
     return engine
 
 
-def _check_sqlite(path: Path, *, write: bool) -> None:
+def file_bytes(path: Path) -> int | None:
+    """A file's size, None where there is none; DatabaseError where that cannot be seen."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise DatabaseError(f"The database {path} cannot be read: {error}.", hint="Check its path.") from error
+
+
+def check_sqlite(path: Path, *, write: bool) -> None:
+    """DatabaseError for a file that cannot be used; an empty one can be written."""
     try:
         if not (write and path.is_file() and not path.stat().st_size):  # an empty file is an empty database
             check_file(path)
@@ -163,7 +190,9 @@ def _check_sqlite(path: Path, *, write: bool) -> None:
         raise DatabaseError(f"The database {path} may not be written.", hint="Check its permissions.")
 
 
-def _sqlite_events(engine: sa.Engine, target: str, arguments: dict[str, Any], pragmas: Any) -> None:
+def _sqlite_events(
+    engine: sa.Engine, target: str, arguments: dict[str, Any], pragmas: Any, *, wal: bool = False
+) -> None:
     @sa.event.listens_for(engine, "do_connect")
     def _connect(dialect: Any, _: Any, __: Any, given: MutableMapping[str, Any]) -> Any:
         # Without an isolation level sqlite3 begins no transaction by itself: SQLAlchemy's BEGIN below holds for DDL
@@ -173,9 +202,10 @@ def _sqlite_events(engine: sa.Engine, target: str, arguments: dict[str, Any], pr
             try:
                 connection.execute(pragma)
             except dialect.dbapi.OperationalError:
-                if "journal_mode" not in pragma:
-                    connection.close()
-                    raise
+                connection.close()
+                raise
+        if wal:
+            _switch_to_wal(connection)
         prepare_connection(connection)
         return connection
 

@@ -36,11 +36,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """A check's name, verdict and what it saw."""
+    """A check's name, verdict and what it saw; `denied`: it could not be made for lack of a right."""
 
     name: str
     verdict: Verdict
     detail: str
+    denied: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def check_integrity(engine: sa.Engine, *, deep: bool = False) -> Iterator[Check]
             # What one check stumbles over (a damaged page) must not hide what the others see.
             said = str(error.orig).strip().splitlines()[0]
             denied = getattr(error.orig, "sqlstate", None) == "42501"
-            yield Check(planned.name, Verdict.NOT_CHECKED if denied else Verdict.WRONG, said)
+            yield Check(planned.name, Verdict.NOT_CHECKED if denied else Verdict.WRONG, said, denied)
             continue
         if faults is None:
             yield Check(planned.name, Verdict.NOT_CHECKED, "its tables are not there")

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from ..errors import DatabaseError
 from .connecting import label
+from .engine import use_wal
 from .relations import database_bytes, is_postgres, sqlite_file, user_tables
 
 STEPS = ("vacuum", "analyze", "reindex")
@@ -55,6 +56,7 @@ def optimize(
                 _require_space(sqlite_file(connection), before, label(engine))
             statements = _for_sqlite(steps)
             connection.exec_driver_sql("COMMIT")  # VACUUM takes no transaction, and the engine begins one for reading
+            use_wal(engine)
         for statement in statements:
             if progress:
                 progress(statement)

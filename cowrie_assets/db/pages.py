@@ -23,6 +23,7 @@ from ..policies import Treatment
 from ..source.cells import Cells
 from ..source.reader import Batch, read_table
 from ..source.schema import SourceColumn, SourceTable, quoted, read_schema
+from .connecting import failure_hint
 from .relations import is_postgres, sqlite_file
 
 PAGE_ROWS = 5_000
@@ -175,7 +176,7 @@ def as_stored(connection: sa.Connection) -> Iterator[Any]:
         yield raw
     except raw.Error as error:  # not through SQLAlchemy, which would make it its own
         raise DatabaseError(
-            f"{sqlite_file(connection)} cannot be read: {error}.", hint="Run `cowrie-assets db integrity --deep` on it."
+            f"{sqlite_file(connection)} cannot be read: {error}.", hint=failure_hint(str(error))
         ) from error
     finally:
         raw.text_factory = usual

@@ -73,15 +73,15 @@ def _major(program: Path) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def run_tool(tools: Tools, program: str, url: str, arguments: Sequence[str]) -> None:
-    """Run a program on a database; the password travels in the environment, a command line is there for all to read.
+def run_tool(tools: Tools, program: str, url: str | None, arguments: Sequence[str]) -> None:
+    """Run a program, on a database or none; the password travels in the environment: all can read a command line.
 
     Raises:
         BackupError: it failed; its first line says why.
         DatabaseError: the URL holds a secret that cannot travel so.
     """
     pg = driver()
-    parts = {k: v for k, v in pg.conninfo.conninfo_to_dict(url).items() if v is not None}
+    parts = {k: v for k, v in pg.conninfo.conninfo_to_dict(url or "").items() if v is not None}
     if "sslpassword" in parts:
         raise DatabaseError(
             "The URL's sslpassword cannot be handed on without being seen.", hint="Name a key without a password."
@@ -89,7 +89,8 @@ def run_tool(tools: Tools, program: str, url: str, arguments: Sequence[str]) -> 
     environment = os.environ | {"LC_ALL": "C"}
     if password := parts.pop("password", None):
         environment["PGPASSWORD"] = str(password)
-    command = [str(tools.folder / program), f"--dbname={pg.conninfo.make_conninfo('', **parts)}", *arguments]
+    target = [f"--dbname={pg.conninfo.make_conninfo('', **parts)}"] if url else []
+    command = [str(tools.folder / program), *target, *arguments]
     done = subprocess.run(  # noqa: S603 - the program was found above, the arguments are ours
         command, env=environment, capture_output=True, text=True, errors="replace", check=False
     )

@@ -23,6 +23,7 @@ from ..cleaning.table import Cleaned, RepairRow, TableCleaner
 from ..policies import Treatment
 from ..source.schema import quoted
 from .data_quality import ELSEWHERE, Finding, Findings, Progress
+from .engine import use_wal
 from .pages import Page, Pages, pages_of
 from .repair_ledger import RepairLedger
 
@@ -66,6 +67,7 @@ def repair(
     with engine.connect() as connection:
         tables, others = pages_of(connection, treatment)
     if apply:
+        use_wal(engine)
         with engine.begin() as connection:
             run.ledger.create(connection)
     rows = {}

@@ -43,19 +43,28 @@ def postgres_url(value: str, setting: str) -> str:
     match = _POSTGRES.match(value)
     if match is None or match.group(2) not in (None, "+psycopg", "+psycopg2"):
         # What is no URL at all is not shown: nothing says where in it a password stands.
-        shown = f"{setting}={mask(value)!r}" if "://" in value else f"The value of {setting}"
+        shown = _named(setting, value) if "://" in value else f"The value of {setting}"
         raise SettingsError(f"{shown} is no PostgreSQL URL.", hint="Write postgresql://user@host:5432/database.")
     rest = value[match.end() :]
     # As libpq splits it: hosts, each with or without a port, follow the first "@" before the first "/".
     authority = rest.partition("/")[0]
     user, _, hosts = authority.partition("@") if "@" in authority else ("", "", authority.partition("?")[0])
-    found = [_HOST.fullmatch(host) for host in hosts.partition("?")[0].split(",")]
-    if re.search("[?#]", user) or not all(host and 1 <= int(host.group(1) or 1) <= 65535 for host in found):
+    wrong = "its user or password holds ? or #" if re.search("[?#]", user) else None
+    for host in hosts.partition("?")[0].split(","):
+        found = _HOST.fullmatch(host)
+        if not found or not 1 <= int(found.group(1) or 1) <= 65535:
+            behind = host.rpartition("]")[2]
+            wrong = wrong or ("its port is no number from 1 to 65535" if ":" in behind else "its host cannot be read")
+    if wrong:
         raise SettingsError(
-            f"{setting}={mask(value)!r}: a host or its port is none.",
-            hint="Write a port from 1 to 65535, and / # ? @ in a password as %2F %23 %3F %40.",
+            f"{_named(setting, value)}: {wrong}.",
+            hint="Write postgresql://user@host:5432/database, and / # ? @ in a password as %2F %23 %3F %40.",
         )
     return "postgresql://" + rest
+
+
+def _named(setting: str, value: str) -> str:
+    return f"{setting} {mask(value)}" if setting.startswith("The ") else f"{setting}={mask(value)!r}"
 
 
 def sqlite_path(value: str, setting: str) -> Path:
@@ -64,7 +73,7 @@ def sqlite_path(value: str, setting: str) -> Path:
     path = unquote(value[match.end() :].partition("?")[0]) if match else value
     if "://" in value and not match:
         raise SettingsError(
-            f"{setting}={mask(value)!r}: the source must be a SQLite file.", hint="Write a path or sqlite:///path."
+            f"{_named(setting, value)}: the source must be a SQLite file.", hint="Write a path or sqlite:///path."
         )
     try:
         return Path(path).expanduser()

@@ -14,6 +14,7 @@ from typing import Protocol
 import sqlalchemy as sa
 
 from ..db.connecting import clear_errors
+from ..db.engine import use_wal
 from ..errors import DatabaseError, LoadError
 from .answers import Answer, Kind, LookupFailed
 from .services import CachedService
@@ -163,6 +164,7 @@ class _Batch:
         answers, self._answers = self._answers, []
         self._begun = self._clock.monotonic()
         if answers:
+            use_wal(self._engine)
             with self._engine.begin() as connection:
                 written = self._subject.write(connection, answers, self._clock.now())
             self._tally.written += written

@@ -150,15 +150,15 @@ def _sound(
     connection: sqlite3.Connection, sql: str, parameters: tuple[int, ...], table: SourceTable, names: Sequence[str]
 ) -> Iterator[Batch]:
     """The batches of a table that is no damaged one; DamagedSourceError where it proves to be."""
-    last: object = "the first"
+    where = "in its first rows"
     try:
         for batch in _stream(connection.execute(sql, parameters), names):
-            last = batch.rowids[len(batch) - 1]
+            where = f"behind rowid {batch.rowids[len(batch) - 1]}"
             yield batch
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise
-        raise damaged(table.name, f"{error}, behind rowid {last}") from error
+        raise damaged(table.name, f"{error}, {where}") from error
 
 
 def _stream(cursor: Iterable[tuple[object, ...]], names: Sequence[str]) -> Iterator[Batch]:

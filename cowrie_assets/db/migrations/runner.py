@@ -18,7 +18,7 @@ from ...catalog import SCHEMA_VERSION, TABLES
 from ...errors import SchemaError
 from ...loading.lock import LOCK_KEY
 from ..connecting import label
-from ..engine import memory_engine
+from ..engine import memory_engine, use_wal
 from . import v1, v2, v3, v4, v5, v6
 from .database import Database
 from .steps import Migration
@@ -89,6 +89,10 @@ def migrate(engine: sa.Engine, *, dry_run: bool = False, to: int = SCHEMA_VERSIO
     """
     if dry_run:
         return _dry_run(engine, to)
+    with engine.connect() as connection:
+        if not _lacks(Database(connection), to, label(engine)):
+            return []
+    use_wal(engine)
     applied: list[Applied] = []
     for migration in MIGRATIONS[:to]:
         with _exclusive(engine) as connection:
@@ -103,20 +107,9 @@ def migrate(engine: sa.Engine, *, dry_run: bool = False, to: int = SCHEMA_VERSIO
 def _apply(connection: sa.Connection, migration: Migration, to: int, name: str) -> Applied | None:
     """Apply one version within the caller's transaction; None where there is nothing to do."""
     database = Database(connection)
-    version = current_version(connection)
-    if version > SCHEMA_VERSION:
-        raise SchemaError(
-            f"The database {name} is at schema version {version}, this program migrates to {SCHEMA_VERSION}.",
-            hint="Use a newer cowrie-assets; everything else works on it.",
-        )
-    if version >= to:
+    if not _lacks(database, to, name):
         return None
-    tables = set(database.tables())
-    if not version and not database.is_postgres and tables and not tables & TABLES.keys():
-        raise SchemaError(
-            f"The database {name} holds {', '.join(sorted(tables)[:3])}, and no table of a Cowrie processor.",
-            hint="Name the processor's database, or a new file.",
-        )
+    version = current_version(connection)
     for step in migration.steps:
         step.apply(database)
     now = datetime.now(UTC)
@@ -125,6 +118,30 @@ def _apply(connection: sa.Connection, migration: Migration, to: int, name: str) 
     elif not database.statements:
         return None
     return Applied(migration.version, migration.title, migration.checksum, tuple(database.statements), now)
+
+
+def _lacks(database: Database, to: int, name: str) -> bool:
+    """Whether the database is of an older version; SchemaError where it is none of ours to migrate."""
+    version = current_version(database.connection)
+    if version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"The database {name} is at schema version {version}, this program migrates to {SCHEMA_VERSION}.",
+            hint="Use a newer cowrie-assets; everything else works on it.",
+        )
+    if version >= to:
+        return False
+    require_processor(database.connection, name)
+    return True
+
+
+def require_processor(connection: sa.Connection, name: str) -> None:
+    """SchemaError for a SQLite file of something else; in PostgreSQL others' tables are no hindrance."""
+    tables = set(Database(connection).tables())
+    if connection.dialect.name == "sqlite" and tables and not tables & TABLES.keys():
+        raise SchemaError(
+            f"The database {name} holds {', '.join(sorted(tables)[:3])}, and no table of a Cowrie processor.",
+            hint="Name the processor's database, or a new file for `cowrie-assets db migrate`.",
+        )
 
 
 def _record(database: Database, migration: Migration, now: datetime) -> None:
