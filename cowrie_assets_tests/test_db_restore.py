@@ -181,3 +181,21 @@ def test_a_file_that_is_open_is_not_replaced(
         for_ever.execute("SELECT * FROM raw_events").fetchall()
         code, _, err = db_command("restore", str(tmp_path / "b"), "--to", empty_url, "--overwrite")
     assert (code, "is in use" in err) == (2, True)
+
+
+@SQLITE
+def test_what_a_former_database_left_is_not_played_into_a_new_one(
+    filled: sa.Engine, empty_url: str, tmp_path: Path, db_command: DbCommand
+) -> None:
+    """SQLite takes any `-wal` of that name for the file's own: the new database would have the former one's tables."""
+    file, new = tmp_path / "b", tmp_path / "new.sqlite"
+    assert db_command("backup", "--database", empty_url, "--to", str(file))[0] == 0
+    for suffix in ("-wal", "-journal"):
+        left = tmp_path / f"new.sqlite{suffix}"
+        left.write_bytes(b"of a database that was deleted")
+        for command in (("restore", str(file), "--to"), ("backup", "--database", empty_url, "--to")):
+            code, _, err = db_command(*command, str(new))
+            assert (code, f"{left} is left of another database" in err) == (2, True), err
+            assert not new.exists()
+        left.unlink()
+    assert db_command("restore", str(file), "--to", str(new))[0] == 0

@@ -24,7 +24,7 @@ from .connecting import clear_errors
 from .engine import open_database, resolve_url
 from .postgres_tools import Tools, find_tools, run_tool
 from .relations import user_tables
-from .sqlite_copy import copy_file, require_empty, restore_file, unwritable
+from .sqlite_copy import copy_file, require_alone, require_empty, restore_file, unwritable
 from .table_digest import TableDigest, postgres_digests, require_same
 from .url import is_postgres, sqlite_path
 
@@ -64,6 +64,7 @@ def backup(url: str | None, to: Path, *, verify: bool = True) -> Backup:
     try:
         if to.exists():
             raise DatabaseError(f"{to} exists already.", hint="Name a new file, or move that one away.")
+        require_alone(to)
         os.close(os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
     except OSError as error:
         raise unwritable(to, error) from error

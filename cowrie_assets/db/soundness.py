@@ -165,7 +165,7 @@ def summaries(connection: sa.Connection) -> str:
         return said
     events, known = SQL_TABLES["raw_events"].c, SQL_TABLES["session_summaries"].c.session_id
     session = former_generated(events.session_id, events.payload, "session")
-    # EXCEPT sorts or hashes both sides once. NOT IN took PostgreSQL over 8 minutes for 5 million events, this 5 s.
+    # EXCEPT sorts or hashes both sides once. NOT IN took PostgreSQL over 8 minutes for 5 million events, this 6 s.
     summarised = sa.select(visible(known)).where(known.is_not(None))
     lost = sa.select(session).where(session.is_not(None)).except_(summarised).subquery()
     count = connection.scalar(sa.select(sa.func.count()).select_from(lost))

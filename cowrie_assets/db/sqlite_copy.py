@@ -55,6 +55,8 @@ def restore_file(source: Path, file: Path, *, overwrite: bool) -> dict[str, Tabl
             raise DatabaseError(f"{file} is the backup itself.", hint="Name another target.")
         if there:
             check_sqlite(file, write=True)
+        else:
+            require_alone(file)
         if there and not overwrite and file.stat().st_size:
             engine = open_database(str(file), write=False)
             try:
@@ -81,6 +83,13 @@ def restore_file(source: Path, file: Path, *, overwrite: bool) -> dict[str, Tabl
             except OSError as error:
                 raise BackupError(f"{file} cannot be written: {reason(error)}.", hint="Name another file.") from error
     return digests
+
+
+def require_alone(path: Path) -> None:
+    """DatabaseError where SQLite would play what a former database of that name left into the new one."""
+    for left in (Path(f"{path}{suffix}") for suffix in ("-wal", "-journal")):
+        if left.exists():
+            raise DatabaseError(f"{left} is left of another database.", hint="Move it away, or name another file.")
 
 
 def require_empty(engine: sa.Engine) -> None:
