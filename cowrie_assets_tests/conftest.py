@@ -98,6 +98,15 @@ def pg_url(server_url: str, role: tuple[str, str], request: pytest.FixtureReques
     execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="module")
+def module_url(server_url: str, role: tuple[str, str], request: pytest.FixtureRequest) -> Iterator[str]:
+    """The same for all tests of a module."""
+    name = f"m_{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**9}"
+    new_database(server_url, name, role[0])
+    yield psycopg.conninfo.make_conninfo(server_url, dbname=name, user=role[0], password=role[1])
+    execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def admin_url(server_url: str, pg_url: str) -> str:
     """Libpq URL of the same database for the superuser."""

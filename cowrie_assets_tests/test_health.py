@@ -206,7 +206,7 @@ def test_the_ledger(ready: str, rows: str, finished: bool, status: Status, text:
         assert found(look(ready), "migration").text == "a SQLite file has no ledger; there is no plan of it"
         return
     at = "now()" if finished else "NULL"
-    plan = f"INSERT INTO cowrie_migration.plan (format, plan_id, plan, finished_at) VALUES (2, 'p', '{{}}', {at})"
+    plan = f"INSERT INTO cowrie_migration.plan (format, plan_id, plan, finished_at) VALUES (3, 'p', '{{}}', {at})"
     run(ready, DDL, plan, f"{PARTITION} VALUES {rows}")
     check = found(look(ready), "migration")
     assert (check.status, text in check.text) == (status, True), check.text

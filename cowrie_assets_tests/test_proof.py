@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.validation.prove import prove_cells
 from cowrie_assets.validation.totals import check_totals
 from cowrie_assets.validation.verdicts import Difference, Extent, Proof, Verdict
-from cowrie_assets_tests.conftest import empty, execute, new_database
+from cowrie_assets_tests.conftest import empty
 from cowrie_assets_tests.dirty import make
 from cowrie_assets_tests.faults import KINDS, Connection, Loaded, Place
 from cowrie_assets_tests.test_dirty import migrate, pipeline
@@ -62,14 +62,6 @@ def inject(line: Pipeline, kind: Callable[[Loaded], list[Place]], seed: int) -> 
         places = kind(Loaded(line, connection, random.Random(seed)))
         found, _ = differences(line, connection)
         return len(places), missed(places, found)
-
-
-@pytest.fixture(scope="module")
-def module_url(server_url: str, role: tuple[str, str]) -> Iterator[str]:
-    """A database for all tests of this module."""
-    new_database(server_url, "proof_module", role[0])
-    yield psycopg.conninfo.make_conninfo(server_url, dbname="proof_module", user=role[0], password=role[1])
-    execute(server_url, "DROP DATABASE proof_module WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cleaning.partition import CleanedManifest, read_rows
 from ..cleaning.table import QuarantineRow
+from ..db.seal import LINES, PLAN_SEAL, SEAL
 from ..errors import PlanError
 from ..planning.plan import Plan
 from ..source.ranges import multirange
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 SCHEMA = "cowrie_migration"
-FORMAT = 2
+FORMAT = 3
 """Version of the ledger's tables."""
 LARGE_PART = 64 << 20
 """Bytes of one part of a large cell: a bytea literal may take at most 1 GiB on its way in."""
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.plan (
     format integer NOT NULL,
     plan_id text NOT NULL,
     plan jsonb NOT NULL,
+    sealed text,
     created text[] NOT NULL DEFAULT '{}',
     pinned_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
@@ -55,9 +57,10 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.partitions (
     inputs text,
     key_ids int8multirange,
     keys text[],
+    verified text,
+    sealed text,
     PRIMARY KEY (table_name, partition_key)
 );
-ALTER TABLE cowrie_migration.partitions ADD COLUMN IF NOT EXISTS verified text;
 CREATE TABLE IF NOT EXISTS cowrie_migration.repairs (
     table_name text NOT NULL,
     source_rowid bigint,
@@ -162,6 +165,7 @@ def pin(connection: Connection, plan: Plan) -> None:
         " WHERE plan.plan_id <> excluded.plan_id",
         (FORMAT, plan.id, json.dumps(plan.to_json())),
     )
+    connection.execute(f"UPDATE cowrie_migration.plan SET sealed = ({PLAN_SEAL})")
     tables, keys = zip(*plan.units(), strict=True)
     connection.execute(
         "INSERT INTO cowrie_migration.partitions (table_name, partition_key)"
@@ -170,9 +174,18 @@ def pin(connection: Connection, plan: Plan) -> None:
     )
 
 
+def seal(connection: Connection, table: str, key: str) -> None:
+    """Seal a partition's lines, once all of them are written."""
+    connection.execute(
+        f"UPDATE cowrie_migration.partitions SET sealed = ({SEAL}) WHERE table_name = %(table)s"
+        " AND partition_key = %(key)s".encode(),
+        {"table": table, "key": key},
+    )
+
+
 def forget(connection: Connection, table: str, key: str) -> None:
     """Delete a partition's ledger rows before it is loaded again."""
-    for name in ("repairs", "quarantine", "derivations", "large_cells", "storage_classes", "row_digests"):
+    for name in LINES:
         connection.execute(
             f"DELETE FROM cowrie_migration.{name} WHERE table_name = %s AND partition_key = %s".encode(),
             (table, key),

@@ -264,6 +264,7 @@ class _Load:
                 *(multirange(self.ids), self.keys, cleaned.table, cleaned.partition),
             ),
         )
+        ledger.seal(self.connection, cleaned.table, cleaned.partition)
         return result
 
     def _set_aside(self, refused: list[Refused], rowids: bool) -> None:

@@ -53,7 +53,7 @@ def release_keys(connection: Connection, table: Table, partition: str, keys: Seq
                 (table.name, owner, theirs),
             )
         connection.execute(
-            "UPDATE cowrie_migration.partitions SET inputs = NULL, loaded_rows = loaded_rows - %s,"
+            "UPDATE cowrie_migration.partitions SET inputs = NULL, sealed = NULL, loaded_rows = loaded_rows - %s,"
             " verdict = 'NOT CHECKED', proof = NULL, detail = 'rows moved to another partition',"
             " key_ids = key_ids - (SELECT"
             " coalesce(range_agg(int8range(k::bigint, nullif(k::bigint, 9223372036854775807) + 1)), '{}')"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog import Table
 from ..db.names import bound
+from ..db.seal import SEAL
 from ..planning.plan import TablePlan
 from ..source.ranges import last_of
 
@@ -28,6 +29,7 @@ class Ledgered:
         staged, rows, set_aside, repaired: what its load recorded.
         target: rows in the target now whose key it recorded.
         quarantined, repairs: lines in the ledger now.
+        sealed: whether the ledger's lines are those that the load wrote; True where they are to be written again.
     """
 
     loaded: bool
@@ -38,6 +40,7 @@ class Ledgered:
     target: int
     quarantined: int
     repairs: int
+    sealed: bool
 
     def faults(self, source: int) -> list[str]:
         """Where the row equation does not hold."""
@@ -50,6 +53,8 @@ class Ledgered:
             found.append(f"{self.set_aside:,} rows were set aside, {self.quarantined:,} are in the quarantine")
         if self.repaired != self.repairs:
             found.append(f"{self.repaired:,} cells were repaired, {self.repairs:,} are listed")
+        if not self.sealed:
+            found.append("the ledger's lines are not as the load wrote them")
         return found
 
 
@@ -58,7 +63,7 @@ SELECT p.partition_key, loaded_at IS NOT NULL, source_rows, loaded_rows, quarant
     (SELECT count(*) FROM cowrie_migration.quarantine q
         WHERE q.table_name = p.table_name AND q.partition_key = p.partition_key),
     (SELECT count(*) FROM cowrie_migration.repairs r
-        WHERE r.table_name = p.table_name AND r.partition_key = p.partition_key)
+        WHERE r.table_name = p.table_name AND r.partition_key = p.partition_key), inputs IS NULL, sealed
 FROM cowrie_migration.partitions p WHERE table_name = %s AND partition_key = ANY (%s)
 """
 
@@ -67,13 +72,19 @@ def ledgered(connection: Connection, planned: TablePlan, keys: Sequence[str]) ->
     """The ledger's partitions of a table, by key; absent where the ledger has none."""
     name = planned.source.name
     found = {}
-    for key, loaded, staged, rows, aside, repaired, quarantined, repairs in connection.execute(
+    for key, loaded, staged, rows, aside, repaired, quarantined, repairs, stale, sealed in connection.execute(
         _LEDGER, (name, list(keys))
     ).fetchall():
         target = count_target(connection, planned.target, key) if loaded else 0
         counts = (staged or 0, rows or 0, aside or 0, repaired or 0)
-        found[key] = Ledgered(loaded, *counts, target, quarantined, repairs)
+        whole = not loaded or stale or sealed == _seal(connection, name, key)
+        found[key] = Ledgered(loaded, *counts, target, quarantined, repairs, whole)
     return found
+
+
+def _seal(connection: Connection, table: str, key: str) -> str | None:
+    row = connection.execute(SEAL.encode(), {"table": table, "key": key}).fetchone()
+    return row[0] if row else None
 
 
 def count_target(connection: Connection, table: Table, key: str) -> int:

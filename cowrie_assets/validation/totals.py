@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog import Table
 from ..db.names import bound
+from ..db.seal import PLAN_SEAL, STRAY
 from ..planning.plan import Plan
 from ..source.schema import quoted, read_schema
 from ..source.sqlite import read_only
@@ -28,7 +29,7 @@ def check_totals(connection: Connection, plan: Plan, source: Path) -> list[Table
         "SELECT table_name, partition_key, source_rows, loaded_at IS NOT NULL, loaded_rows"
         " FROM cowrie_migration.partitions"
     ).fetchall()
-    totals = []
+    totals, strays = [], _strays(connection)
     with read_only(source) as sqlite:
         present = read_schema(sqlite).tables
         for table, planned in plan.tables.items():
@@ -40,6 +41,7 @@ def check_totals(connection: Connection, plan: Plan, source: Path) -> list[Table
             summed = sum(r[2] or 0 for r in mine)
             faults = [f"partition {k} is missing" for k in sorted(set(wanted) - set(keys))]
             faults += [f"partition {k} is not in the plan" for k in sorted(set(keys) - set(wanted))]
+            faults += strays.pop(table, [])
             waiting = [r[1] for r in mine if not r[3]]
             others = max(0, _count(connection, planned.target) - sum(r[4] or 0 for r in mine)) if not waiting else 0
             if others:
@@ -50,7 +52,18 @@ def check_totals(connection: Connection, plan: Plan, source: Path) -> list[Table
             elif not faults and summed != count:
                 verdict, faults = Verdict.FAIL, [f"partitions sum to {summed:,} rows, the table has {count:,}"]
             totals.append(TableTotal(table, count, summed, everything - count, verdict, "; ".join(faults), others))
-    return totals
+    return totals + [TableTotal(t, 0, 0, 0, Verdict.FAIL, "; ".join(faults)) for t, faults in strays.items()]
+
+
+def _strays(connection: Connection) -> dict[str, list[str]]:
+    """What no partition accounts for: lines of one that is not there, a plan that is not the one that was pinned."""
+    faults: dict[str, list[str]] = {}
+    for table, key, name in connection.execute(STRAY.encode()).fetchall():
+        faults.setdefault(table, []).append(f"{name} has lines of partition {key}, which is not there")
+    row = connection.execute(f"SELECT sealed IS NOT DISTINCT FROM ({PLAN_SEAL}) FROM cowrie_migration.plan").fetchone()
+    if row and not row[0]:
+        faults["cowrie_migration.plan"] = ["it is not as it was pinned"]
+    return faults
 
 
 def _count(connection: Connection, table: Table) -> int:
