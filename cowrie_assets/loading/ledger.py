@@ -58,6 +58,7 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.partitions (
     PRIMARY KEY (table_name, partition_key)
 );
 ALTER TABLE cowrie_migration.partitions ADD COLUMN IF NOT EXISTS verified text;
+ALTER TABLE cowrie_migration.plan ADD COLUMN IF NOT EXISTS total_faults jsonb;
 CREATE TABLE IF NOT EXISTS cowrie_migration.repairs (
     table_name text NOT NULL,
     source_rowid bigint,
@@ -259,7 +260,7 @@ def summary(connection: Connection) -> list[dict[str, Any]]:
         " coalesce(sum(repaired_cells), 0)::bigint,"
         " count(*) FILTER (WHERE verdict = 'PASS'), count(*) FILTER (WHERE verdict = 'FAIL'),"
         " CASE WHEN bool_or(proof = 'counts') THEN 'counts' WHEN bool_or(proof = 'sample') THEN 'sample'"
-        " ELSE min(proof) END"
+        " ELSE min(proof) END, (SELECT total_faults ->> table_name FROM cowrie_migration.plan)"
         " FROM cowrie_migration.partitions GROUP BY table_name"
     )
     names = (
@@ -273,5 +274,6 @@ def summary(connection: Connection) -> list[dict[str, Any]]:
         "passed",
         "failed",
         "proof",
+        "total_fault",
     )
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

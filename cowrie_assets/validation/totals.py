@@ -5,6 +5,8 @@ Belongs here: what no single partition can show. Not here: partitions (`prove.py
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,15 @@ def check_totals(connection: Connection, plan: Plan, source: Path) -> list[Table
                 verdict, faults = Verdict.FAIL, [f"partitions sum to {summed:,} rows, the table has {count:,}"]
             totals.append(TableTotal(table, count, summed, everything - count, verdict, "; ".join(faults), others))
     return totals
+
+
+def record_totals(connection: Connection, totals: Sequence[TableTotal]) -> None:
+    """Write into the ledger which tables' totals fail, so that every command says so until a later look finds none."""
+    faults = {t.table: t.detail for t in totals if t.verdict is Verdict.FAIL}
+    connection.execute(
+        "UPDATE cowrie_migration.plan SET total_faults = %s::jsonb WHERE total_faults IS DISTINCT FROM %s::jsonb",
+        [json.dumps(faults) if faults else None] * 2,
+    )
 
 
 def _count(connection: Connection, table: Table) -> int:
