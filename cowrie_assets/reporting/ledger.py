@@ -39,6 +39,7 @@ class TableSum:
     """A table's sums over its partitions; rows of the source are those of the loaded partitions.
 
     Attributes:
+        outdated: partitions that are to be loaded again: the pinned plan counts other rows than their load had.
         total_fault: what failed when the table's total was last looked at.
     """
 
@@ -52,6 +53,7 @@ class TableSum:
     passed: int
     failed: int
     proof: str | None
+    outdated: int = 0
     total_fault: str | None = None
 
     @property
@@ -61,10 +63,11 @@ class TableSum:
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL where a partition or the total fails, PASS where all pass, else NOT CHECKED."""
+        """FAIL where a partition or the total fails, PASS where all pass and none is outdated, else NOT CHECKED."""
         if self.failed or self.total_fault is not None:
             return Verdict.FAIL
-        return Verdict.PASS if self.partitions and self.passed == self.partitions else Verdict.NOT_CHECKED
+        proven = self.partitions and self.passed == self.partitions and not self.outdated
+        return Verdict.PASS if proven else Verdict.NOT_CHECKED
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def derivations(connection: Connection) -> list[Derivation]:
 
 
 def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = (), further: Sequence[str] = ()) -> Overall:
-    """FAIL if any partition or total fails, NOT CHECKED if any was not loaded or verified, else PASS; and why.
+    """FAIL if any partition or total fails, NOT CHECKED if any is not loaded, outdated or not verified, else PASS.
 
     Args:
         sums: of every table.
@@ -214,6 +217,8 @@ def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = (), further
     if faults:
         return Overall(Verdict.FAIL, "; ".join(faults))
     gaps = [f"{waiting:,} of {partitions:,} partitions are not loaded"] if waiting else []
+    if outdated := sum(s.outdated for s in sums):
+        gaps.append(f"{outdated:,} of {partitions:,} partitions are to be loaded again, as the plan counts other rows")
     if unverified:
         gaps.append(f"{unverified:,} of {partitions:,} partitions are loaded and not verified")
     if not gaps and any(t.verdict is not Verdict.PASS for t in totals):

@@ -6,7 +6,6 @@ Belongs here: what no single partition can show. Not here: partitions (`prove.py
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 def check_totals(connection: Connection, plan: Plan, source: Path) -> list[TableTotal]:
     """For every table: the ledger's partitions are the plan's, each once, and sum to COUNT(*) up to the mark."""
     rows = connection.execute(
-        "SELECT table_name, partition_key, source_rows, loaded_at IS NOT NULL, loaded_rows"
+        "SELECT table_name, partition_key, source_rows, loaded_at IS NOT NULL, loaded_rows,"
+        " greatest(loaded_at, verified_at) < (SELECT pinned_at FROM cowrie_migration.plan)"
         " FROM cowrie_migration.partitions"
     ).fetchall()
     totals = []
@@ -44,6 +44,8 @@ def check_totals(connection: Connection, plan: Plan, source: Path) -> list[Table
             faults = [f"partition {k} is missing" for k in sorted(set(wanted) - set(keys))]
             faults += [f"partition {k} is not in the plan" for k in sorted(set(keys) - set(wanted))]
             waiting = [r[1] for r in mine if not r[3]]
+            # Neither loaded nor verified since the plan was pinned, which counts other rows: it is loaded again.
+            outdated = [r[1] for r in mine if r[5] and r[2] != planned.slice(r[1]).rows]
             others = max(0, _count(connection, planned.target) - sum(r[4] or 0 for r in mine)) if not waiting else 0
             doubled = _doubled(connection, planned.target) if others else []
             if doubled and not (table in present and _has_equal_rows(sqlite, planned, mark)):
@@ -51,6 +53,8 @@ def check_totals(connection: Connection, plan: Plan, source: Path) -> list[Table
             verdict = Verdict.FAIL if faults else Verdict.PASS
             if waiting and not faults:
                 verdict, faults = Verdict.NOT_CHECKED, [f"{len(waiting)} partitions are not loaded"]
+            elif outdated and not faults:
+                verdict, faults = Verdict.NOT_CHECKED, [f"{len(outdated)} partitions are to be loaded again"]
             elif not faults and summed != count:
                 verdict, faults = Verdict.FAIL, [f"partitions sum to {summed:,} rows, the table has {count:,}"]
             totals.append(TableTotal(table, count, summed, everything - count, verdict, "; ".join(faults), others))
@@ -60,6 +64,9 @@ def check_totals(connection: Connection, plan: Plan, source: Path) -> list[Table
 def record_totals(connection: Connection, totals: Sequence[TableTotal]) -> None:
     """Write into the ledger which tables' totals fail, so that every command says so until a later look finds none."""
     faults = {t.table: t.detail for t in totals if t.verdict is Verdict.FAIL}
+    column = "SELECT FROM information_schema.columns WHERE table_schema = 'cowrie_migration' AND table_name = 'plan'"
+    if connection.execute(f"{column} AND column_name = 'total_faults'".encode()).fetchone() is None:
+        connection.execute("ALTER TABLE cowrie_migration.plan ADD COLUMN total_faults jsonb")  # an older version's
     connection.execute(
         "UPDATE cowrie_migration.plan SET total_faults = %s::jsonb WHERE total_faults IS DISTINCT FROM %s::jsonb",
         [json.dumps(faults) if faults else None] * 2,
@@ -88,7 +95,7 @@ def _doubled(connection: Connection, table: Table) -> list[str]:
     return [f"row {further} is row {ours} once more" for further, ours in rows]
 
 
-def _has_equal_rows(sqlite: sqlite3.Connection, planned: TablePlan, mark: int) -> bool:
+def _has_equal_rows(sqlite: Any, planned: TablePlan, mark: int) -> bool:
     """Whether two rows of the source are equal in all but their number: then the application writes such rows."""
     table = planned.source
     if planned.damaged or table.rowid is None:
@@ -100,4 +107,4 @@ def _has_equal_rows(sqlite: sqlite3.Connection, planned: TablePlan, mark: int) -
         f"SELECT 1 FROM {quoted(table.name)} AS t NOT INDEXED WHERE t.{table.rowid} <= ?"
         f" GROUP BY {cells} HAVING count(*) > 1 LIMIT 1"
     )
-    return sqlite.execute(sql, (mark,)).fetchone() is not None
+    return bool(sqlite.execute(sql, (mark,)).fetchone())
