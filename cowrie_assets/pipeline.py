@@ -32,7 +32,7 @@ from .source.sqlite import read_only, source_state
 from .staging.files import Manifest, read_manifest
 from .staging.stage import stage
 from .staging.store import Store
-from .validation.totals import check_totals
+from .validation.totals import check_totals, record_totals
 from .validation.validate import FULL, proven_inputs, validate
 from .validation.verdicts import Extent, PartitionProof, TableTotal, Verdict
 
@@ -242,16 +242,27 @@ class Pipeline:
                     staged = read_manifest(self.store, table, key)
                     if staged is None or proven.get(key) != inputs_of(plan.tables[table], staged):
                         return False
-            return all(total.verdict is Verdict.PASS for total in check_totals(connection, plan, source))
+        return all(total.verdict is Verdict.PASS for total in self.totals())
 
     def totals(self) -> list[TableTotal]:
-        """Whether each table's partitions sum to the table."""
+        """Whether each table's partitions sum to the table; the ledger takes note of those that do not."""
 
         def once() -> list[TableTotal]:
             with self.connect() as connection:
                 return check_totals(connection, self.plan, self.settings.require_source())
 
-        return retried(once, "Checking the tables' totals failed")
+        totals = retried(once, "Checking the tables' totals failed")
+        self.note_totals(totals)
+        return totals
+
+    def note_totals(self, totals: Sequence[TableTotal]) -> None:
+        """Have the ledger say which tables do not add up."""
+
+        def once() -> None:
+            with self.connect() as connection:
+                record_totals(connection, totals)
+
+        retried(once, "Writing the totals to the ledger failed")
 
     def _plain(self, name: str) -> Callable[[str, int, int | None], None]:
         return lambda table, rows, expected: self.progress(name, table, rows, expected)

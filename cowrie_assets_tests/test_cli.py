@@ -128,6 +128,7 @@ def test_migrate_then_status_verify_quarantine_report_reset(
         told = run("verify", *at)
     assert (told.code, "Reports differ" in told.err) == (1, True)
     assert "Reports: FAIL, row 4." in told.out
+    assert "FAIL: 1 of 1 reports differ (days)" in told.out
     lines = run("quarantine", "--target", url, "--format", "jsonl").out.splitlines()
     assert len(lines) == sum(t["set_aside"] for t in tables.values()) > 0
     assert {"type", "value"} == set(json.loads(lines[0])["original"]["id"])
@@ -168,6 +169,17 @@ def test_a_wrong_total_is_exit_1_though_every_partition_passes(run: Run, small: 
     ended = run(*at)
     assert ended.code == 1
     assert "partitions_sum_to_table" in ended.err
+    for command in (("migrate", *at[1:]), ("verify", *at[1:], "--no-reports"), ("status", *at[3:])):
+        shown = run(*command)
+        assert "PASS:" not in shown.out, command
+        assert re.search(r"^raw_events\b.*\bFAIL\b", shown.out, re.MULTILINE), command
+        assert "FAIL: 1 of 7 tables do not add up (raw_events: partition doubled is not in the plan)" in shown.out
+        told = json.loads(run(*command, "--json").out)
+        assert (told["verdict"], {t["table"]: t["verdict"] for t in told["tables"]}["raw_events"]) == ("FAIL", "FAIL")
+    with psycopg.connect(url) as connection:
+        connection.execute("DELETE FROM cowrie_migration.partitions WHERE partition_key = 'doubled'")
+    assert run("verify", *at[1:], "--no-reports").code == 0
+    assert "PASS:" in run("status", *at[3:]).out
 
 
 def test_inspect_and_plan_need_no_target(run: Run, small: Path) -> None:

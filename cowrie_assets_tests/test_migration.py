@@ -97,6 +97,21 @@ def test_every_row_of_a_real_database_is_accounted_for(
     assert source.read_bytes() == before
 
 
+def test_a_row_written_once_more_is_the_applications_where_the_source_holds_such_rows(
+    real_other: Path, pg_url: str, tmp_path: Path
+) -> None:
+    line = pipeline_for(real_other, pg_url, tmp_path)
+    migrate(line)
+    query(pg_url, "INSERT INTO clients (version) SELECT version FROM clients WHERE id = 1")
+    query(pg_url, "INSERT INTO sensors (ip) SELECT ip FROM sensors WHERE id = 1")
+    assert {v.verdict for v in verdicts(line)} == {Verdict.PASS}
+    found = {t.table: (t.verdict, t.others, t.detail) for t in line.totals() if t.others}
+    assert found == {
+        "clients": (Verdict.PASS, 1, ""),
+        "sensors": (Verdict.FAIL, 1, "row 2 is row 1 once more"),
+    }
+
+
 def test_sums_by_rule_of_the_real_databases(real_v6: Path, pg_url: str, tmp_path: Path) -> None:
     migrate(pipeline_for(real_v6, pg_url, tmp_path))
     rules = query(

@@ -152,7 +152,7 @@ def total(verdict: Verdict) -> TableTotal:
     [
         (3, 3, 3, 0, Verdict.PASS, Verdict.PASS, "7 rows are in the target and 2 set aside"),
         (3, 3, 2, 1, Verdict.PASS, Verdict.FAIL, "1 of 3 partitions differ"),
-        (3, 3, 3, 0, Verdict.FAIL, Verdict.FAIL, "1 of 1 tables do not add up"),
+        (3, 3, 3, 0, Verdict.FAIL, Verdict.FAIL, "1 of 1 tables do not add up (t: )"),
         (3, 1, 0, 1, Verdict.NOT_CHECKED, Verdict.FAIL, "1 of 3 partitions differ"),
         (3, 2, 2, 0, Verdict.NOT_CHECKED, Verdict.NOT_CHECKED, "1 of 3 partitions are not loaded"),
         (3, 3, 1, 0, Verdict.PASS, Verdict.NOT_CHECKED, "2 of 3 partitions are loaded and not verified"),

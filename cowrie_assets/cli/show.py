@@ -94,8 +94,10 @@ def verify(
         results += pipeline.validate(table, list(pipeline.plan.partitions(table)), extent)
     totals = pipeline.totals()
     reports = _reports(pipeline, totals, extent, no_reports)
+    wrong = [r.report for r in reports if r.verdict is Verdict.FAIL]
+    differing = [f"{len(wrong)} of {len(reports)} reports differ ({', '.join(wrong)})"] if wrong else []
     with pipeline.connect() as connection:
-        summary = read_summary(connection)
+        summary = read_summary(connection, differing)
     faults = [(r.table, r.partition, r.verdict.value, r.detail) for r in results if r.verdict != "PASS"]
     faults += [(t.table, "all partitions", t.verdict.value, t.detail) for t in totals if t.verdict != "PASS"]
     later = {t.table: t.after_plan for t in totals if t.after_plan}
@@ -125,9 +127,9 @@ def verify(
         click.echo(f"Compared: {WORDS[extent.proof]} ({sum(r.cells for r in results):,} cells).")
         _print_reports(reports)
     failed = any(f[2] == "FAIL" for f in faults)
-    if failed or summary.overall.verdict is Verdict.FAIL:
+    if failed or summary.damage or any(t.verdict is Verdict.FAIL for t in summary.tables):
         raise summary.difference("See what is named above, and the report.", differs=failed)
-    if any(r.verdict is Verdict.FAIL for r in reports):
+    if wrong:
         raise DifferenceError(
             "Reports differ though the cells do not.", hint="Run cowrie-assets report on both, and tell us of it."
         )

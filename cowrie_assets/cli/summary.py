@@ -15,6 +15,7 @@ from ..errors import DifferenceError
 from ..loading.ledger import pinned
 from ..reporting.ledger import Overall, TableSum, overall, table_sums
 from ..reporting.text import inert
+from ..validation.verdicts import Verdict
 from .output import print_table
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Summary:
 
     def difference(self, hint: str, checks: Sequence[str] = (), *, differs: bool = False) -> DifferenceError:
         """The error of exit code 1: what differs, and where the source's rows are beyond reading."""
-        differs = differs or not self.damage or any(t.failed for t in self.tables)
+        differs = differs or not self.damage or any(t.verdict is Verdict.FAIL for t in self.tables)
         what = ["Source and target differ"] if differs else []
         what += ["Not every row of the source can be read"] if self.damage else []
         named = f" ({', '.join(checks)})" if checks else ""
@@ -60,11 +61,11 @@ class Summary:
         }
 
 
-def read_summary(connection: Connection) -> Summary:
-    """Read it from the target's ledger."""
+def read_summary(connection: Connection, further: Sequence[str] = ()) -> Summary:
+    """Read it from the target's ledger; `further` are faults that the ledger does not hold."""
     sums, plan = table_sums(connection), pinned(connection)
     damage = plan.damage if plan else ()
-    return Summary(sums, overall(sums, damage=damage), damage)
+    return Summary(sums, overall(sums, further=(*damage, *further)), damage)
 
 
 def print_summary(summary: Summary) -> None:

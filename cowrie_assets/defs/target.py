@@ -118,6 +118,7 @@ def target_assets(pipeline: Callable[[], Pipeline]) -> list[dg.AssetsDefinition]
             line = pipeline()
             written = write_report(line)
             totals = written.totals
+            line.note_totals(totals)
         bad = [f"{t.table}: {t.verdict.value}, {t.detail}" for t in totals if t.verdict != "PASS"]
         failed = any(t.verdict == "FAIL" for t in totals)
         yield dg.MaterializeResult(

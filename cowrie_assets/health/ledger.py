@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from ..loading.ledger import OUTDATED, PLANNED
 from ..loading.lock import LOCK_KEY
 from .report import Check, Status
 
@@ -16,9 +17,12 @@ _PLAN = sa.text(
     "SELECT plan_id, pinned_at::text AS pinned_at, finished_at::text AS finished_at FROM cowrie_migration.plan"
 )
 _SUMS = sa.text(
-    "SELECT count(*) AS partitions, count(loaded_at) AS loaded, coalesce(sum(loaded_rows), 0)::bigint AS rows,"
+    f"{PLANNED} SELECT count(*) AS partitions, count(loaded_at) AS loaded,"
+    " coalesce(sum(loaded_rows), 0)::bigint AS rows,"
     " coalesce(sum(quarantined_rows), 0)::bigint AS set_aside, count(*) FILTER (WHERE verdict = 'FAIL') AS failed,"
-    " count(loaded_at) FILTER (WHERE verdict = 'NOT CHECKED') AS not_verified FROM cowrie_migration.partitions"
+    f" count(loaded_at) FILTER (WHERE verdict = 'NOT CHECKED') AS not_verified, count(*) FILTER (WHERE {OUTDATED})"
+    " AS outdated, (SELECT count(*) FROM cowrie_migration.plan p, jsonb_object_keys(coalesce("
+    "nullif(to_jsonb(p) -> 'total_faults', 'null'), '{}'))) AS wrong_totals FROM cowrie_migration.partitions"
 )
 _RUNNING = sa.text(
     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND (classid::bigint << 32 |"
@@ -46,15 +50,20 @@ def check_migration(connection: sa.Connection, staging: str) -> Check:
     troubles = []
     if sums["failed"]:
         troubles.append(f"{sums['failed']:,} of {sums['partitions']:,} partitions differ: see `cowrie-assets report`")
+    if sums["wrong_totals"]:
+        troubles.append(f"{sums['wrong_totals']:,} tables do not add up: see `cowrie-assets report`")
     if waiting:
         troubles.append(f"{waiting:,} of {sums['partitions']:,} partitions are not loaded")
+    if sums["outdated"]:
+        outdated = f"{sums['outdated']:,} of {sums['partitions']:,} partitions are to be loaded again"
+        troubles.append(f"{outdated}, as the plan counts other rows: run `cowrie-assets migrate`")
     if sums["not_verified"]:
         troubles.append(f"{sums['not_verified']:,} loaded partitions are not verified: run `cowrie-assets verify`")
     if not waiting and plan["finished_at"] is None:
         troubles.append("indexes and constraints are not built")
     whole = f"{sums['rows']:,} rows in {sums['loaded']:,} partitions, {sums['set_aside']:,} set aside"
     text = "; ".join([f"{whole}{', one runs now' if running else ''}", *troubles])
-    status = Status.CRITICAL if sums["failed"] else Status.WARNING if troubles else Status.OK
+    status = Status.CRITICAL if sums["failed"] or sums["wrong_totals"] else Status.WARNING if troubles else Status.OK
     return Check("migration", status, text, details={"plan": True, "running": running, **plan, **sums})
 
 

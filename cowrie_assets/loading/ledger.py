@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS cowrie_migration.plan (
     plan_id text NOT NULL,
     plan jsonb NOT NULL,
     sealed text,
+    total_faults jsonb,
     created text[] NOT NULL DEFAULT '{}',
     pinned_at timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz
@@ -264,16 +265,31 @@ def set_aside(
                     )
 
 
+OUTDATED = (
+    "(loaded_at IS NOT NULL AND greatest(loaded_at, verified_at) < (SELECT pinned_at FROM cowrie_migration.plan)"
+    " AND source_rows <> coalesce((SELECT (t.slices -> partition_key ->> 'rows')::bigint FROM planned t"
+    " WHERE t.name = table_name), 0))"
+)
+"""A partition neither loaded nor verified since the plan was pinned, which counts other rows than its load had."""
+PLANNED = (
+    "WITH planned AS MATERIALIZED (SELECT key AS name, value -> 'slices' AS slices"
+    " FROM cowrie_migration.plan, jsonb_each(plan -> 'tables'))"
+)
+"""What `OUTDATED` reads: by table the pinned plan's partitions."""
+
+
 def summary(connection: Connection) -> list[dict[str, Any]]:
     """For each table its sums over partitions, in the ledger's own words."""
     cursor = connection.execute(
-        "SELECT table_name, count(*), count(loaded_at), coalesce(sum(source_rows), 0)::bigint,"
+        f"{PLANNED} SELECT table_name, count(*), count(loaded_at), coalesce(sum(source_rows), 0)::bigint,"
         " coalesce(sum(loaded_rows), 0)::bigint, coalesce(sum(quarantined_rows), 0)::bigint,"
         " coalesce(sum(repaired_cells), 0)::bigint,"
         " count(*) FILTER (WHERE verdict = 'PASS'), count(*) FILTER (WHERE verdict = 'FAIL'),"
         " CASE WHEN bool_or(proof = 'counts') THEN 'counts' WHEN bool_or(proof = 'sample') THEN 'sample'"
-        " ELSE min(proof) END"
-        " FROM cowrie_migration.partitions GROUP BY table_name"
+        f" ELSE min(proof) END, count(*) FILTER (WHERE {OUTDATED}),"
+        # A ledger of an older version has no such column.
+        " (SELECT total_faults ->> table_name FROM cowrie_migration.plan)"
+        " FROM cowrie_migration.partitions GROUP BY table_name".encode()
     )
     names = (
         "table",
@@ -286,5 +302,7 @@ def summary(connection: Connection) -> list[dict[str, Any]]:
         "passed",
         "failed",
         "proof",
+        "outdated",
+        "total_fault",
     )
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -36,7 +36,12 @@ DETAIL_LENGTH = 300
 
 @dataclass(frozen=True)
 class TableSum:
-    """A table's sums over its partitions; rows of the source are those of the loaded partitions."""
+    """A table's sums over its partitions; rows of the source are those of the loaded partitions.
+
+    Attributes:
+        outdated: partitions that are to be loaded again: the pinned plan counts other rows than their load had.
+        total_fault: what failed when the table's total was last looked at.
+    """
 
     table: str
     partitions: int
@@ -48,6 +53,8 @@ class TableSum:
     passed: int
     failed: int
     proof: str | None
+    outdated: int = 0
+    total_fault: str | None = None
 
     @property
     def verified(self) -> int:
@@ -56,10 +63,11 @@ class TableSum:
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL where a partition fails, PASS where all pass, else NOT CHECKED."""
-        if self.failed:
+        """FAIL where a partition or the total fails, PASS where all pass and none is outdated, else NOT CHECKED."""
+        if self.failed or self.total_fault is not None:
             return Verdict.FAIL
-        return Verdict.PASS if self.partitions and self.passed == self.partitions else Verdict.NOT_CHECKED
+        proven = self.partitions and self.passed == self.partitions and not self.outdated
+        return Verdict.PASS if proven else Verdict.NOT_CHECKED
 
 
 @dataclass(frozen=True)
@@ -186,25 +194,31 @@ def derivations(connection: Connection) -> list[Derivation]:
     return [Derivation(*row) for row in rows]
 
 
-def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = (), damage: Sequence[str] = ()) -> Overall:
-    """FAIL if any partition or total fails, NOT CHECKED if any was not loaded or verified, else PASS; and why.
+def overall(sums: Sequence[TableSum], totals: Sequence[TableTotal] = (), further: Sequence[str] = ()) -> Overall:
+    """FAIL if any partition or total fails, NOT CHECKED if any is not loaded, outdated or not verified, else PASS.
 
     Args:
         sums: of every table.
         totals: of every table, where they were asked for.
-        damage: what of the source cannot be read (`Plan.damage`): rows that nobody can prove.
+        further: other faults, in words: what of the source cannot be read (`Plan.damage`: rows that nobody can prove),
+            reports that differ.
     """
     partitions, failed = sum(s.partitions for s in sums), sum(s.failed for s in sums)
     waiting = partitions - sum(s.loaded_partitions for s in sums)
     unverified = partitions - sum(s.verified for s in sums) - waiting
-    wrong = [t.table for t in totals if t.verdict is Verdict.FAIL]
+    wrong = {s.table: s.total_fault for s in sums if s.total_fault is not None}
+    wrong |= {t.table: t.detail for t in totals if t.verdict is Verdict.FAIL}
     faults = [f"{failed:,} of {partitions:,} partitions differ"] if failed else []
     if wrong:
-        faults.append(f"the partitions of {len(wrong)} of {len(totals)} tables do not add up to the table")
-    faults += damage
+        table, detail = next(iter(wrong.items()))
+        shown = detail if len(detail) <= DETAIL_LENGTH else f"{detail[:DETAIL_LENGTH]}…"
+        faults.append(f"{len(wrong)} of {len(sums)} tables do not add up ({table}: {shown})")
+    faults += further
     if faults:
         return Overall(Verdict.FAIL, "; ".join(faults))
     gaps = [f"{waiting:,} of {partitions:,} partitions are not loaded"] if waiting else []
+    if outdated := sum(s.outdated for s in sums):
+        gaps.append(f"{outdated:,} of {partitions:,} partitions are to be loaded again, as the plan counts other rows")
     if unverified:
         gaps.append(f"{unverified:,} of {partitions:,} partitions are loaded and not verified")
     if not gaps and any(t.verdict is not Verdict.PASS for t in totals):

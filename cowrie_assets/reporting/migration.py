@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import uuid
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from ..loading.connection import driver
 from ..loading.failures import translate
 from ..pipeline import Pipeline
 from ..validation.totals import check_totals
-from ..validation.verdicts import TableTotal
+from ..validation.verdicts import TableTotal, Verdict
 from . import ledger
 from .ledger import Derivation, Misbuilt, OpenPartition, RuleCount
 from .sections import TITLE, Facts, document
@@ -61,7 +61,9 @@ def _gather(pipeline: Pipeline) -> Facts:
         try:
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             state = ledger.target_state(connection)
-            sums = ledger.table_sums(connection)
+            totals = check_totals(connection, state.plan, source)
+            wrong = {t.table: t.detail for t in totals if t.verdict is Verdict.FAIL}
+            sums = [replace(s, total_fault=wrong.get(s.table)) for s in ledger.table_sums(connection)]
             order = {s.table: place for place, s in enumerate(sums)}
 
             def ordered(items: list[Item]) -> list[Item]:
@@ -76,7 +78,7 @@ def _gather(pipeline: Pipeline) -> Facts:
                 set_aside=ordered(ledger.set_aside(connection)),
                 derivations=ordered(ledger.derivations(connection)),
                 misbuilt=ordered(ledger.not_as_declared(connection, state.plan)) if state.finished else [],
-                totals=ordered(check_totals(connection, state.plan, source)),
+                totals=ordered(totals),
                 quality=ledger.read_quality(state.plan, pipeline.store),
             )
         except driver().Error as error:

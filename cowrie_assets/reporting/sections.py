@@ -284,6 +284,8 @@ def _next(facts: Facts) -> Iterator[tuple[Inline, ...]]:
             )
     if any(not p.loaded for p in facts.open):
         yield "Load the partitions that are missing: ", migrate, "; what is in place is skipped."
+    elif any(s.outdated for s in facts.sums):
+        yield "Load the partitions again of which the plan counts other rows: ", migrate, "; all others are skipped."
     elif any(p.verdict is Verdict.NOT_CHECKED for p in facts.open):
         yield "Verify what is loaded: ", Code("cowrie-assets verify"), "."
     if not facts.state.finished:

@@ -6,7 +6,7 @@ Belongs here: which rows a sample holds. Not here: comparing them (`prove.py`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,15 +29,24 @@ BLOCK = 1_000
 """Rowids of a block: a sample takes whole blocks, since a page of the source and of the target holds many rows."""
 
 
-def blocks(ranges: Iterable[Range], fraction: float) -> Iterator[Range]:
-    """The blocks of a sample within ranges: the first of all, and each other where its number's hash says so."""
+def blocks(ranges: Iterable[Range], fraction: float, next_rowid: Callable[[int, int], int | None]) -> Iterator[Range]:
+    """The blocks of a sample within ranges: the first of all, and each other where its number's hash says so.
+
+    Args:
+        ranges: of rowids, inclusive.
+        fraction: the share of the blocks that are chosen.
+        next_rowid: gives the lowest rowid there is in a range, so that blocks without a row cost nothing.
+    """
     limit, first = int(fraction * 2**32), True
     for low, high in ranges:
-        for number in range(low // BLOCK, high // BLOCK + 1):
+        while low <= high and (rowid := next_rowid(low, high)) is not None:
+            number = rowid // BLOCK
+            end = number * BLOCK + BLOCK - 1
             chance = int.from_bytes(hashlib.blake2b(str(number).encode(), digest_size=4).digest())
             if first or chance < limit:
                 first = False
-                yield max(low, number * BLOCK), min(high, number * BLOCK + BLOCK - 1)
+                yield max(low, number * BLOCK), min(high, end)
+            low = end + 1
 
 
 def prove_sample(
@@ -57,9 +66,14 @@ def prove_sample(
     proof = TableProof(connection, plan, table, keys)
     with read_only(source) as sqlite:
         changed = source_state(source).as_dict() != plan.source_state
-        bounds = sqlite.execute(f"SELECT min({planned.source.rowid}) FROM {quoted(table)}").fetchone()
-        ranges = [(max(low, bounds[0]), high) for low, high in proof.ranges(changed)] if bounds[0] is not None else []
-        proof.run(sqlite, blocks(ranges, fraction))
+        rowid = f"t.{planned.source.rowid}"
+        seek = f"SELECT min({rowid}) FROM {quoted(table)} AS t NOT INDEXED WHERE {rowid} BETWEEN ? AND ?"
+
+        def next_rowid(low: int, high: int) -> int | None:
+            found: int | None = sqlite.execute(seek, (low, high)).fetchone()[0]
+            return found
+
+        proof.run(sqlite, blocks(proof.ranges(changed), fraction, next_rowid))
     results = []
     for key, result in counted.items():
         compared = proof.results[key]
