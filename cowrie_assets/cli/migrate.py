@@ -196,7 +196,9 @@ def _watched(pipeline: Pipeline, totals: Mapping[str, int], *, quiet: bool) -> I
 def _succeeded(result: RunResult) -> RunResult:
     """The run's result; LoadError with the first failed step's message where it failed."""
     if not result.success:
-        raise LoadError(result.error or "The run failed.", hint="Start it again: what is complete is kept.")
+        message = result.error or "The run failed."
+        told = "start it again" in message.lower()
+        raise LoadError(message, hint=None if told else "Start it again: what is complete is kept.")
     return result
 
 

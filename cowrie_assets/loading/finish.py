@@ -14,6 +14,7 @@ from ..db.names import bound
 from ..planning.plan import ForeignKey, Plan
 from .connection import driver
 from .ddl import create_holding_index, create_index, kept_name, listed, quoted, short
+from .foreign import foreign_key_name, lock_parent
 from .target import target_tables
 
 if TYPE_CHECKING:
@@ -70,9 +71,10 @@ def finish(
             note(table.name)
         _indexes(connection, table, result)
         _sequence(connection, table)
-        if table.name in plan.tables:
-            for key in plan.tables[table.name].foreign_keys:
-                _foreign_key(connection, table, key, result)
+    # After all indexes: a key may lead to a later table's unique columns.
+    for planned in plan.tables.values():
+        for key in planned.foreign_keys:
+            _foreign_key(connection, planned.target, key, result)
     if plan.is_cowrie:
         connection.execute(
             "INSERT INTO schema_state (key, value) VALUES ('schema_version', %s) ON CONFLICT DO NOTHING",
@@ -127,12 +129,16 @@ def _sequence(connection: Connection, table: Table) -> None:
 
 def _foreign_key(connection: Connection, table: Table, key: ForeignKey, result: Finished) -> None:
     psycopg = driver()
-    name = short(f"fk_{table.name}_{'_'.join(key.columns)}")
-    row = connection.execute("SELECT convalidated FROM pg_constraint WHERE conname = %s", (name,)).fetchone()
+    name = foreign_key_name(table.name, key)
+    row = connection.execute(
+        "SELECT convalidated FROM pg_constraint WHERE conname = %s AND conrelid = to_regclass(%s)",
+        (name, quoted(table.name)),
+    ).fetchone()
     target = f"{quoted(key.parent)} ({listed(key.parent_columns)})"
     try:
         if row is None:
             with connection.transaction():
+                lock_parent(connection, key, "SHARE ROW EXCLUSIVE")
                 connection.execute(
                     f"ALTER TABLE {quoted(table.name)} ADD CONSTRAINT {quoted(name)}"
                     f" FOREIGN KEY ({listed(key.columns)}) REFERENCES {target} NOT VALID".encode()

@@ -28,9 +28,11 @@ from ..source.reader import Range, extend_ranges, joined
 from ..staging.files import ROWID, read_partition, require_manifest
 from ..staging.store import Store
 from . import ledger
+from .connection import driver
 from .copy import Refused, copy_rows
 from .ddl import BTREE_BYTES, create_holding_index, digest_sql, identity, key_name, key_sql, quoted, short
 from .failures import retried
+from .foreign import drop_foreign_keys, hindered, refuse_acting_keys
 from .moved import release_keys
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def load_partition(
 
     Raises:
         StagingError: where it is not cleaned.
-        LoadError: where it could not be loaded; the target is as it was before.
+        LoadError: where it could not be loaded; the target's rows are as they were before.
         RuleError: where PostgreSQL refuses a row and the policy of that is `fail`.
     """
     cleaned = read_cleaned(store, table, key)
@@ -89,12 +91,20 @@ def load_partition(
             f"Partition {key} of {table} is not cleaned.", hint=f"Materialise cleaned/{table} for it first."
         )
 
+    doing = f"Loading partition {key} of {table} failed"
+
     def once() -> Loaded:
         connection = connect()
-        with connection.transaction():
-            return _Load(connection, plan.tables[table], store, cleaned, run_id).run(force, progress)
+        load = _Load(connection, plan.tables[table], store, cleaned, run_id)
+        if force or not load.in_place():
+            drop_foreign_keys(connection, plan, {table})
+        try:
+            with connection.transaction():
+                return load.run(force, progress)
+        except driver().errors.ForeignKeyViolation as error:
+            raise hindered(connection, error, doing) from error
 
-    return retried(once, f"Loading partition {key} of {table} failed")
+    return retried(once, doing)
 
 
 class _Load:
@@ -107,6 +117,15 @@ class _Load:
         self.keys: list[str] = []
         self.roomy: set[str] = set()
         self.told = Ranges()
+
+    def in_place(self) -> bool:
+        """Whether these very inputs are loaded already."""
+        return bool(
+            self.connection.execute(
+                "SELECT FROM cowrie_migration.partitions WHERE table_name = %s AND partition_key = %s AND inputs = %s",
+                (self.cleaned.table, self.cleaned.partition, self.cleaned.inputs),
+            ).rowcount
+        )
 
     def run(self, force: bool, progress: Callable[[int], None] | None) -> Loaded:
         row = self.connection.execute(
@@ -285,6 +304,7 @@ def remove_rows(
     connection: Connection, table: Table, loaded: int, key_ids: str | None, keys: Sequence[str] | None
 ) -> None:
     """Delete the rows that a partition's last load put in, and no others; LoadError where they cannot be told apart."""
+    refuse_acting_keys(connection, table)
     name = bound(table.name)
     if table.serial:
         column = bound(table.serial)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog import Table
 from ..db.names import bound
+from .foreign import refuse_acting_keys
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,6 +41,8 @@ def release_keys(connection: Connection, table: Table, partition: str, keys: Seq
         f" WHERE p.table_name = %s AND p.partition_key <> %s AND {holds} GROUP BY 1".encode(),
         (list(keys), table.name, partition),
     ).fetchall()
+    if owners:
+        refuse_acting_keys(connection, table)
     released = 0
     for owner, theirs in owners:
         deleted = connection.execute(

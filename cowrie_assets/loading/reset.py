@@ -14,6 +14,7 @@ from . import ledger
 from .connection import driver
 from .ddl import quoted
 from .failures import translate
+from .foreign import drop_foreign_keys, hindered
 from .load import remove_rows
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def reset(connection: Connection, plan: Plan, steps: list[Undo]) -> None:
     try:
         with connection.transaction():
             drops = [s.table for s in steps if s.drop]
+            drop_foreign_keys(connection, plan, set(plan.tables))
             for step in steps:
                 if not step.drop and step.table in plan.tables:
                     rows = connection.execute(
@@ -79,5 +81,7 @@ def reset(connection: Connection, plan: Plan, steps: list[Undo]) -> None:
             if drops:
                 connection.execute(f"DROP TABLE {', '.join(map(quoted, drops))}".encode())
             connection.execute("DROP SCHEMA cowrie_migration CASCADE")
+    except psycopg.errors.ForeignKeyViolation as error:
+        raise hindered(connection, error, "Resetting the target failed") from error
     except psycopg.Error as error:
         raise translate(error, "Resetting the target failed") from error

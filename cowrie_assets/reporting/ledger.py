@@ -16,6 +16,7 @@ from ..catalog import TABLES
 from ..errors import TargetError
 from ..loading import ledger
 from ..loading.ddl import kept_name, key_name, short
+from ..loading.foreign import foreign_key_name
 from ..loading.target import target_tables
 from ..planning.plan import Plan
 from ..quality.analyse import read_profile
@@ -259,7 +260,7 @@ def not_as_declared(connection: Connection, plan: Plan) -> list[Misbuilt]:
             elif "md5(" in definition:
                 listed.append(Misbuilt(table.name, name, "over md5 of the text: a value is too long for a btree"))
         for key in plan.tables[table.name].foreign_keys if table.name in plan.tables else ():
-            name = short(f"fk_{table.name}_{'_'.join(key.columns)}")
+            name = foreign_key_name(table.name, key)
             if not foreign.get(place := (kept_name(table.name), name)):
                 state = "not valid: rows without a parent" if place in foreign else "missing"
                 listed.append(Misbuilt(table.name, name, f"foreign key {state}"))
