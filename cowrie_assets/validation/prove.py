@@ -222,7 +222,9 @@ class TableProof:
             rowid = int(ours.rowids[row].as_py()) if self.rowids else None
             self._report(self.names[of[row]], rowid, key_of(row), column, what)
 
-        names: Any = ours.rowids.to_pylist() if self.rowids else [key_of(row) for row in range(len(ours))]
+        names: Any = (
+            ours.rowids.to_pylist() if self.rowids or not lines.repairs else list(map(key_of, range(len(ours))))
+        )
         self._count(names, ours, of, lines)
         filled = self.cells.compare(Matched(ours, names, theirs, lines.repairs, key_of), report)
         for place in np.unique(of).tolist():
