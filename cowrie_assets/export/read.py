@@ -222,7 +222,7 @@ class Snapshot(AbstractContextManager["Snapshot"]):
         join, rowid = "", "r.source_rowid"
         if planned.rowid_is_key:
             place, parameters = "r.source_rowid BETWEEN %s AND %s", (planned.source.name, rowids[0], rowids[-1])
-        elif planned.source.rowid is None:
+        elif planned.source.rowid is None and planned.target.key:
             # A WITHOUT ROWID table: its repairs know the key alone.
             join, rowid = " JOIN cowrie_migration.row_digests d USING (table_name, target_key)", "d.source_rowid"
             place = "d.source_rowid = ANY (%s)"

@@ -235,7 +235,8 @@ class _Load:
     def _record(self, refused: list[Refused]) -> Loaded:
         cleaned = self.cleaned
         skip = {r.rowid for r in refused}
-        rowids = self.plan.source.rowid is not None
+        # Without a rowid a row is named by its key, and without both by its position.
+        rowids = self.plan.source.rowid is not None or not self.table.key
         ledger.write_details(self.connection, self.store, cleaned, self.run_id, rowids=rowids, skip=skip)
         if refused:
             self._set_aside(refused, rowids)
