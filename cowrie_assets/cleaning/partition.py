@@ -24,7 +24,7 @@ from ..staging.files import COMPRESSION, ROWID, Manifest, read_partition, requir
 from ..staging.store import Store, part
 from .table import Cleaned, Forbidden, QuarantineRow, RepairRow, TableCleaner
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """Raised with every change of a rule: what was cleaned by older rules is cleaned again."""
 
 ARROW_TYPES: dict[Type, pa.DataType] = {

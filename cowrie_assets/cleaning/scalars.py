@@ -5,7 +5,9 @@ Belongs here: the kernels of scalar columns. Not here: what becomes of a refused
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -95,6 +97,40 @@ def postgres_text(value: object) -> str | None:
         return instant_texts(pa.array([value], INSTANT))[0]
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"
+    if isinstance(value, float):
+        return double_text(value)
     if value is None or isinstance(value, str):
         return value
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def key_part(value: object) -> str | None:
+    """A part of a key as the ledger has it: `postgres_text`, but one text for 0.0 and -0.0, which are one key."""
+    return postgres_text(value + 0.0 if isinstance(value, float) else value)
+
+
+def double_text(value: float) -> str:
+    """A double as PostgreSQL prints it: Python's digits as a rule, and an exponent from 15 digits before the point."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+    if abs(value) < 1e15:
+        return repr(value).removesuffix(".0")
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    first, rest = str(digits[0]), "".join(map(str, digits[1:]))
+    text = f"{'-' * sign}{first}{'.' * bool(rest)}{rest}e+{int(exponent) + len(rest)}"
+    if abs(value) < 2**53 or not _is_tie(text, value):
+        return text
+    longer = (f"{value:.{count}e}" for count in range(len(digits), 17))
+    return next(text for text in longer if not _is_tie(text, value))
+
+
+def _is_tie(text: str, value: float) -> bool:
+    """Whether digits lie halfway between a whole double and a neighbour.
+
+    Python takes 1e+23 for a double's shortest digits, since ties are read as even. PostgreSQL does not count on that
+    and writes 9.999999999999999e+22.
+    """
+    exact, size = abs(int(value)), abs(value)
+    step = int(math.ulp(size))
+    below = int(math.nextafter(size, 0.0))
+    return 2 * abs(int(Decimal(text))) in (exact + below, 2 * exact + step)

@@ -307,8 +307,7 @@ class _Run:
 
     def _target_key(self, row: int) -> str | None:
         parts = [
-            scalars.postgres_text(self.values[n][row].as_py()) if n in self.values else None
-            for n in self.cleaner.table.key
+            scalars.key_part(self.values[n][row].as_py()) if n in self.values else None for n in self.cleaner.table.key
         ]
         if not parts or None in parts:
             return None

@@ -222,7 +222,7 @@ class Snapshot(AbstractContextManager["Snapshot"]):
         join, rowid = "", "r.source_rowid"
         if planned.rowid_is_key:
             place, parameters = "r.source_rowid BETWEEN %s AND %s", (planned.source.name, rowids[0], rowids[-1])
-        elif planned.source.rowid is None:
+        elif planned.source.rowid is None and planned.target.key:
             # A WITHOUT ROWID table: its repairs know the key alone.
             join, rowid = " JOIN cowrie_migration.row_digests d USING (table_name, target_key)", "d.source_rowid"
             place = "d.source_rowid = ANY (%s)"
@@ -272,9 +272,8 @@ class Snapshot(AbstractContextManager["Snapshot"]):
 
 
 def can_tell_rows(table: Table) -> bool:
-    """Whether the ledger's keys find the rows again: PostgreSQL spells doubles and JSON its own way."""
-    plain = (Type.TEXT, Type.BIGINT, Type.BOOLEAN, Type.TIMESTAMPTZ, Type.BYTEA)
-    return bool(table.key) and all(table.column(c).type in plain for c in table.key)
+    """Whether the ledger's keys find the rows again: PostgreSQL spells JSON its own way."""
+    return bool(table.key) and all(table.column(c).type not in (Type.JSONB, Type.JSON) for c in table.key)
 
 
 def _added(table: Table) -> str:

@@ -82,9 +82,12 @@ def create_holding_index(table: Table, index: Index) -> str:
 
 def key_sql(table: Table) -> str:
     """SQL over a row `t`: its key as the ledger's `partitions.keys` has it, text, or a digest of several columns."""
-    if len(table.key) == 1:
-        return f"t.{quoted(table.key[0])}::text"
-    parts = " || E'\\x1f' || ".join(f"length(t.{quoted(c)}::text) || ':' || t.{quoted(c)}::text" for c in table.key)
+    # Zero has two texts as a double, and is one key.
+    zeros = [" + 0" if table.column(c).type is Type.DOUBLE else "" for c in table.key]
+    texts = [f"(t.{quoted(c)}{zero})::text" for c, zero in zip(table.key, zeros, strict=True)]
+    if len(texts) == 1:
+        return texts[0]
+    parts = " || E'\\x1f' || ".join(f"length({text}) || ':' || {text}" for text in texts)
     return f"md5({parts})"
 
 

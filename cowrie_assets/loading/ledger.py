@@ -203,7 +203,7 @@ def write_details(
         store: where the cleaned files lie.
         manifest: of the cleaned partition.
         run_id: Dagster's run, or "cli".
-        rowids: False for WITHOUT ROWID tables, whose source_rowid is NULL.
+        rowids: False for tables without rowids whose rows a key names: source_rowid is NULL there.
         skip: rowids that PostgreSQL refused: their repairs are no repairs.
     """
     table, key = manifest.table, manifest.partition

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from ..catalog import Index, Table, Type
 from ..cleaning.partition import CleanedManifest, read_cleaned, read_rows
-from ..cleaning.scalars import postgres_text
+from ..cleaning.scalars import key_part
 from ..cleaning.table import set_aside
 from ..db.names import bound
 from ..errors import LoadError, RuleError, StagingError
@@ -211,7 +211,7 @@ class _Load:
             return
         names, rowids = identity(self.table), rows.column(ROWID).to_pylist()
         values = list(zip(*(rows.column(n).to_pylist() for n in names), strict=True))
-        texts = [[postgres_text(v) for v in row] for row in values] if self.table.key else [None] * len(rowids)
+        texts = [[key_part(v) for v in row] for row in values] if self.table.key else [None] * len(rowids)
         keys = [t and (t[0] if len(t) == 1 else json.dumps(t, ensure_ascii=False)) for t in texts]
         sql = digest_sql(f"%s::{self.table.column(n).type.value}" for n in names)
         with self.connection.cursor() as cursor:
@@ -254,7 +254,8 @@ class _Load:
     def _record(self, refused: list[Refused]) -> Loaded:
         cleaned = self.cleaned
         skip = {r.rowid for r in refused}
-        rowids = self.plan.source.rowid is not None
+        # Without a rowid a row is named by its key, and without both by its position.
+        rowids = self.plan.source.rowid is not None or not self.table.key
         ledger.write_details(self.connection, self.store, cleaned, self.run_id, rowids=rowids, skip=skip)
         if refused:
             self._set_aside(refused, rowids)
@@ -335,7 +336,7 @@ def _all_indexes(table: Table) -> list[Index]:
 
 def key_text(parts: Sequence[object]) -> str:
     """A key that is no single integer, as the ledger keeps it for a later replacement: text, or a digest of several."""
-    texts = [postgres_text(p) or "" for p in parts]
+    texts = [key_part(p) or "" for p in parts]
     if len(texts) == 1:
         return texts[0]
     joined = "\x1f".join(f"{len(text)}:{text}" for text in texts)

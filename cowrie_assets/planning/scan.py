@@ -216,6 +216,8 @@ def _scan_table(
     # The type json has no order, so no index and no key: such a column stays jsonb.
     ordered = {*table.key, *(n for i in table.indexes for n in i.columns)}
     kinds = {c.name: Type.JSONB if c.name in ordered else json_type for c in unknown}
+    # Two spellings of one document are two keys in SQLite and would be one as jsonb: a key keeps its text.
+    kinds |= {name: Type.TEXT for name in table.key if name in kinds}
     fitting = [_Fit(table.name, c.name, c.declared, kinds[c.name]) for c in unknown]
     wanted = {*needed_columns(dated_by), *watch.columns, *(c.name for c in unknown)}
     columns = [n for n in table.stored if n in wanted]

@@ -20,6 +20,7 @@ from ..source.cells import original_bytes
 from ..source.reader import Batch, Range
 from .canonical import stored_form, target_form
 from .cells import one
+from .doubles import float8_text
 from .ledger_rows import RepairLine
 from .target_rows import rows_by_id, rows_by_key
 
@@ -125,8 +126,16 @@ class _ByText:
         theirs = list(zip(*parts, strict=True))
         index = {key: row for row, key in enumerate(theirs)}
         place = np.array([index.get(k, -1) if k is not None else -1 for k in keys], np.int64)
-        twice = [_joined(k) for k, count in Counter(theirs).items() if count > 1] if len(index) < len(theirs) else []
-        return Found(target, place, twice, lambda row: None if keys[row] is None else _joined(keys[row]))
+        twice = (
+            [self._named(k) for k, count in Counter(theirs).items() if count > 1] if len(index) < len(theirs) else []
+        )
+        return Found(target, place, twice, lambda row: None if keys[row] is None else self._named(keys[row]))
+
+    def _named(self, key: tuple[str, ...]) -> str:
+        """A key as the ledger names it; a double is spelled only here, since that takes long."""
+        doubles = [c.type is Type.DOUBLE for c in self._columns()]
+        parts = [float8_text(float(part)) if double else part for part, double in zip(key, doubles, strict=True)]
+        return parts[0] if len(parts) == 1 else json.dumps(parts, ensure_ascii=False)
 
     def _columns(self) -> list[Column]:
         return [self.table.column(n) for n in self.table.key]
@@ -162,7 +171,8 @@ class _ByText:
             texts = pc.strftime(form.cast(pa.timestamp("us", "UTC")), "%Y-%m-%d %H:%M:%S").to_pylist()
             return [None if t is None else f"{t.rstrip('0').rstrip('.')}+00" for t in texts]
         if column.type is Type.DOUBLE:
-            return [None if v is None else str(v) for v in form.view(pa.float64()).to_pylist()]
+            # 0.0 and -0.0 are one key; that they differ is for the cells to say.
+            return [None if v is None else str(v + 0.0) for v in form.view(pa.float64()).to_pylist()]
         return [_text(column.type, v) for v in form.to_pylist()]
 
 
@@ -174,10 +184,6 @@ def _text(kind: Type, value: Any) -> str | None:
     if isinstance(value, bytes):
         return value.decode()
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _joined(key: tuple[str, ...]) -> str:
-    return key[0] if len(key) == 1 else json.dumps(list(key), ensure_ascii=False)
 
 
 def _ranges(ids: np.ndarray) -> list[Range]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..catalog import Table
+from ..catalog import Table, Type
 from ..db.names import bound
 from ..db.seal import SEAL
 from ..planning.plan import TablePlan
@@ -99,14 +99,13 @@ def count_target(connection: Connection, table: Table, key: str) -> int:
             f" JOIN {name} t ON t.{column} >= lower(k.r) AND t.{column} <= {last_of('k.r')}"
         )
     elif len(table.key) == 1:
-        column = bound(table.key[0])
         sql = (
             f"SELECT count(*) FROM (SELECT unnest(p.keys) AS k FROM {of_partition}) k"
-            f" JOIN {name} t ON t.{column}::text = k.k"
+            f" JOIN {name} t ON {_text(table, table.key[0])} = k.k"
         )
     elif table.key:
         # A key of several columns is kept as md5 of its texts, each with its length before it.
-        parts = [f"length(t.{bound(c)}::text) || ':' || t.{bound(c)}::text" for c in table.key]
+        parts = [f"length({_text(table, c)}) || ':' || {_text(table, c)}" for c in table.key]
         texts = " || E'\\x1f' || ".join(parts)
         ours = f"SELECT unnest(p.keys) AS k FROM {of_partition}"
         sql = f"SELECT count(*) FROM ({ours}) k JOIN {name} t ON md5({texts}) = k.k"
@@ -114,3 +113,9 @@ def count_target(connection: Connection, table: Table, key: str) -> int:
         sql, parameters = f"SELECT count(*) FROM {name}", ()
     row = connection.execute(sql.encode(), parameters).fetchone()
     return int(row[0]) if row else 0
+
+
+def _text(table: Table, column: str) -> str:
+    """SQL: a part of a key as text; a double's zero has one text, whatever its sign."""
+    zero = " + 0" if table.column(column).type is Type.DOUBLE else ""
+    return f"(t.{bound(column)}{zero})::text"

@@ -80,7 +80,9 @@ class TableProof:
     def __init__(self, connection: Connection, plan: Plan, table: str, keys: Sequence[str]) -> None:
         """Read what the ledger says of the partitions."""
         self.connection, self.plan, self.planned = connection, plan, plan.tables[table]
-        self.table, self.rowids = self.planned.target, self.planned.source.rowid is not None
+        self.table = self.planned.target
+        # What names a row in the ledger: its rowid; without one its key; without both its position in the source.
+        self.rowids = self.planned.source.rowid is not None or not self.table.key
         self.ledger: dict[str, Ledgered] = ledgered(connection, self.planned, keys)
         self.names = [UNDATED, *plan.windows.keys] if self.planned.dated else [ALL]
         self.results = {k: PartitionProof(table, k, 0, None, 0, proof=Proof.FULL) for k in keys}
@@ -100,7 +102,7 @@ class TableProof:
 
     def ranges(self, changed: bool) -> list[Range]:
         """Where the partitions' rows can lie in the source."""
-        if self.rowids and self.planned.high_water is None:
+        if self.planned.source.rowid is not None and self.planned.high_water is None:
             return []
         if self.planned.dated and not changed:
             return joined(r for k in self.results for r in self.planned.slice(k).ranges)
@@ -222,7 +224,9 @@ class TableProof:
             rowid = int(ours.rowids[row].as_py()) if self.rowids else None
             self._report(self.names[of[row]], rowid, key_of(row), column, what)
 
-        names: Any = ours.rowids.to_pylist() if self.rowids else [key_of(row) for row in range(len(ours))]
+        names: Any = (
+            ours.rowids.to_pylist() if self.rowids or not lines.repairs else list(map(key_of, range(len(ours))))
+        )
         self._count(names, ours, of, lines)
         filled = self.cells.compare(Matched(ours, names, theirs, lines.repairs, key_of), report)
         for place in np.unique(of).tolist():

@@ -60,7 +60,8 @@ class RowDigests:
         forms = []
         for column in self.table.columns:
             cells = batch.cells(column.name)
-            form = stored_form(column.type, cells, widened=column.name in self.widened).values
+            stored = stored_form(column.type, cells, widened=column.name in self.widened)
+            form = stored.values
             repaired = {
                 row: lines.repairs[rowid][column.name]
                 for row, rowid in enumerate(batch.rowids.to_pylist())
@@ -73,7 +74,9 @@ class RowDigests:
                     if line.original != original_bytes(storage, value) or line.original_type != storage.label:
                         faults.append((row, column.name, "the repair's original is not the source's cell"))
                     new = recorded_form(column.type, line.replacement)[0].as_py()
-                    if new == values[row] and column.type is not Type.JSONB:
+                    # A cell without a value in the type has the form of NULL too, and is none.
+                    same = new == values[row] and not stored.none[row].as_py()
+                    if same and column.type is not Type.JSONB:
                         faults.append((row, column.name, "a repair is listed, and the cell is what the source has"))
                     values[row] = new
                 form = pa.array(values, form.type)
