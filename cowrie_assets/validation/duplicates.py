@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-REASONS = ("key.duplicate", "postgres.23505")
+UNIQUE_VIOLATION = "23505"
+REASONS = ("key.duplicate", f"postgres.{UNIQUE_VIOLATION}")
 LOADED = "set aside as a duplicate, and it is in the target: no other row of the source has its key"
 ALONE = "set aside as a duplicate, and no other row has its key"
 
