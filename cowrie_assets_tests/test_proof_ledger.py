@@ -5,14 +5,19 @@ Not here: faults put into a good load (`test_proof.py`).
 
 from __future__ import annotations
 
+import base64
+import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from cowrie_assets.export.compare import compare, kinds_of
 from cowrie_assets.export.run import export
 from cowrie_assets.pipeline import Pipeline
+from cowrie_assets.validation.duplicates import ALONE, LOADED
 from cowrie_assets_tests.test_keys import faults
 from cowrie_assets_tests.test_migration import migrate, pipeline_for, query, verdicts
 
@@ -79,3 +84,67 @@ def test_repairs_of_rows_without_rowid_and_key_are_of_their_rows(tmp_path: Path,
     assert rebuilt(line, tmp_path / "again.sqlite") == []
     query(pg_url, "DELETE FROM cowrie_migration.repairs WHERE source_rowid = 3")
     assert [v.verdict for v in verdicts(line)] == ["FAIL"]
+
+
+def put_aside(url: str, table: str, rowid: int, original: str, key: str, text: str, *, delete: bool = False) -> None:
+    """Change the ledger so that it says of a loaded row that it was set aside as a duplicate, all counts fitting."""
+    where = f"WHERE table_name = '{table}'"
+    query(
+        url,
+        "INSERT INTO cowrie_migration.quarantine (table_name, source_rowid, rule, detail, original, target_key,"
+        f" partition_key) VALUES ('{table}', {rowid}, 'key.duplicate', '', '{original}', '{text}', 'all')",
+    )
+    query(
+        url,
+        "UPDATE cowrie_migration.partitions SET loaded_rows = loaded_rows - 1, quarantined_rows = quarantined_rows + 1,"
+        f" key_ids = key_ids - int8multirange(int8range({key}, {key} + 1)), keys = array_remove(keys, '{text}') {where}",
+    )
+    if delete:
+        query(url, f"DELETE FROM {table} WHERE k = {key}")
+
+
+def kept(**cells: tuple[str, str]) -> str:
+    values = {
+        n: {"type": k, "value": base64.b64encode(v.encode()).decode() if k == "text" else v}
+        for n, (k, v) in cells.items()
+    }
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize("kind", ["INTEGER", "REAL"])
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_duplicate_of_no_other_row_is_found(tmp_path: Path, pg_url: str, kind: str, delete: bool) -> None:
+    path = source(
+        tmp_path / "s.sqlite",
+        f"CREATE TABLE t (k {kind} PRIMARY KEY, v TEXT)",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'a')",
+    )
+    line = pipeline_for(path, pg_url, tmp_path)
+    migrate(line)
+    assert faults(line) == []
+    number = ("integer", "1") if kind == "INTEGER" else ("real", "1.0")
+    put_aside(pg_url, "t", 1, kept(k=number, v=("text", "a")), "1", "1", delete=delete)
+    found = verdicts(line)
+    assert [(v.verdict, v.faults) for v in found] == [("FAIL", [])]
+    assert [(d.rowid, d.key, d.what) for v in found for d in v.differences] == [(1, "1", ALONE if delete else LOADED)]
+
+
+def test_duplicates_that_another_row_explains_are_none(tmp_path: Path, pg_url: str) -> None:
+    path = source(
+        tmp_path / "s.sqlite",
+        "CREATE TABLE t (d DATETIME PRIMARY KEY, v TEXT, u TEXT UNIQUE)",
+        # One instant spelled thrice; the second says the same as the first, the third does not.
+        "INSERT INTO t VALUES ('2025-01-01 00:00:00', 'a', NULL), ('2025-01-01T00:00:00Z', 'a', NULL)",
+        "INSERT INTO t VALUES ('2025-01-01 01:00:00+01:00', 'b', NULL)",
+        # What a NUL becomes is what another row has; both are repaired; and other unique columns than the key.
+        "INSERT INTO t VALUES ('2025-01-02', 'c', 'nul\\x00'), ('2025-01-03', 'c', 'nul' || char(0))",
+        "CREATE TABLE nuls (k TEXT PRIMARY KEY, v TEXT)",
+        "INSERT INTO nuls VALUES (x'6100', 'a'), ('a' || char(0), 'a'), ('z', NULL)",
+    )
+    line = pipeline_for(path, pg_url, tmp_path)
+    migrate(line)
+    found = verdicts(line)
+    assert {v.table: (v.verdict, v.quarantined, v.differences) for v in found} == {
+        "t": ("PASS", 3, []),
+        "nuls": ("PASS", 1, []),
+    }

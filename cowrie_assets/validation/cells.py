@@ -88,7 +88,7 @@ class CellProof:
         if column.type is Type.JSONB:
             wrong = set(unequal(form.values, theirs))
         else:
-            wrong = set(pc.indices_nonzero(_differ(form.values, theirs)).to_pylist())
+            wrong = set(pc.indices_nonzero(differ(form.values, theirs)).to_pylist())
         wrong |= set(pc.indices_nonzero(form.none).to_pylist())
         if column.derived:
             wrong = self._derived(column, rows, wrong, report)
@@ -170,7 +170,7 @@ def _numpy(mask: pa.BooleanArray) -> np.ndarray:
     return values
 
 
-def _differ(ours: pa.Array, theirs: pa.Array) -> pa.BooleanArray:
+def differ(ours: pa.Array, theirs: pa.Array) -> pa.BooleanArray:
     """Where two columns differ; a NULL equals a NULL only."""
     unequal_values = pc.fill_null(pc.not_equal(ours, theirs), False)
     return pc.or_(unequal_values, pc.xor(pc.is_null(ours), pc.is_null(theirs)))

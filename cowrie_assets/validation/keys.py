@@ -76,7 +76,7 @@ class Keys:
             batch: rows of the source.
             repairs: rowid -> column -> line; a repaired key is looked for by its replacement.
         """
-        return _ById(self, batch) if self.table.serial else _ByText(self, batch, repairs)
+        return _ById(self, batch) if self.table.serial else ByText(self, batch, repairs)
 
     def has_no_value(self, batch: Batch, row: int, column: str) -> bool:
         """Whether a key's cell is NULL, or has no value in the target's type."""
@@ -111,16 +111,21 @@ class _ById:
         return Found(target, place, [str(i) for i in np.unique(again).tolist()], lambda row: str(ids[row]))
 
 
-class _ByText:
+class ByText:
+    """A search by the text of each part; `sought` has each row's, None where a part has no value."""
+
     def __init__(self, keys: Keys, batch: Batch, repairs: Repairs) -> None:
+        """Work out what is sought."""
         self.keys, self.table = keys, keys.table
         self.sought = self._source_keys(batch, repairs)
 
     def fetch(self) -> pa.Table:
+        """Those rows of the target that have one of the keys."""
         complete = [k for k in self.sought if k is not None]
         return rows_by_key(self.keys.connection, self.table, self.table.columns, complete)
 
     def found(self, target: pa.Table) -> Found:
+        """Where each row is in what was fetched."""
         keys = self.sought
         parts = [self._texts(c, target_form(c.type, one(target.column(c.name)))) for c in self._columns()]
         theirs = list(zip(*parts, strict=True))

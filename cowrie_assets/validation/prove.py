@@ -25,6 +25,7 @@ from ..source.ranges import multirange
 from ..source.reader import EVERYTHING, Batch, Range, extend_ranges, joined, read_table
 from ..source.sqlite import read_only, source_state
 from .cells import CellProof, Matched
+from .duplicates import REASONS, Duplicates
 from .keys import Keys, Search
 from .ledger_rows import Derived, LedgerRows, large_cell, read_lines
 from .partitions import Ledgered, ledgered
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 KEPT = 1_000
 """Differences kept a partition; all are counted."""
 OUTSIDE = ("key.duplicate", "json.size", "json.depth", "json.wrapped")
-"""Reasons that a row's own cells do not show: another row, a limit of the server, a policy about what fits."""
+"""Reasons that a row's own cells do not show: another row (`duplicates.py`), a limit of the server, a policy."""
 MISSING = "not in the target, and not set aside"
 
 
@@ -96,6 +97,7 @@ class TableProof:
         self.derived = Derived(connection, table)
         self.cells = CellProof(self.table, self.planned.source.stored, widened, self.derived)
         self.keys = Keys(connection, self.table, widened)
+        self.duplicates = Duplicates(connection, self.table, self.planned.source.stored, widened)
         self.digests = None if self.table.key else RowDigests(self.table, widened)
         # Without rowids the ledger's lines are found by key and content, so all are read: such tables are small.
         self.lines = None if self.rowids else read_lines(connection, table, None)
@@ -137,13 +139,29 @@ class TableProof:
                     progress(self.planned.source.name, len(rows), expected)
             if waiting:
                 self._compare(waiting[0], waiting[1].result())
+        if self.duplicates.doubtful:
+            for aside, what in self.duplicates.faults(self._whole_source(sqlite)):
+                self._report(aside.partition, aside.rowid if self.rowids else None, aside.target_key, "", what)
+
+    def _whole_source(self, sqlite: Any) -> Iterator[tuple[Batch, LedgerRows]]:
+        """All rows of the table, whichever partitions are proven: what can be known of the duplicates' keys."""
+        mark = self.planned.high_water
+        everything = [(EVERYTHING[0], EVERYTHING[1] if mark is None else mark)]
+        columns = self.duplicates.columns()
+        for batch in read_table(sqlite, self.planned.source, everything, columns, damage=self.planned.damage):
+            yield batch, self._lines_of(batch)
+
+    def _lines_of(self, batch: Batch) -> LedgerRows:
+        ids = batch.rowids
+        return self.lines or read_lines(
+            self.connection, self.planned.source.name, (int(ids[0].as_py()), int(ids[len(ids) - 1].as_py()))
+        )
 
     def _begin(self, batch: Batch, places: np.ndarray) -> _Batch | None:
         """Count a batch's rows, take out those set aside, and begin to look for the others in the target."""
         for place, count in zip(*np.unique(places, return_counts=True), strict=True):
             self.results[self.names[place]].source += int(count)
-        rowids = np.asarray(batch.rowids)
-        lines = self.lines or read_lines(self.connection, self.planned.source.name, (int(rowids[0]), int(rowids[-1])))
+        lines = self._lines_of(batch)
         loaded = np.array([self.ledger[n].loaded if n in self.ledger else False for n in self.names])[places]
         rows = np.flatnonzero(loaded)
         aside = self._set_aside(batch, places, rows, lines)
@@ -165,7 +183,7 @@ class TableProof:
         if not lines.quarantine:
             return []
         ids = np.asarray(batch.rowids)
-        found = []
+        found, doubled = [], {}
         for row in rows[np.isin(ids[rows], list(lines.quarantine))].tolist() if self.rowids else rows.tolist():
             name = int(ids[row]) if self.rowids else self._by_content(batch, row, lines)
             if name is None:
@@ -179,11 +197,16 @@ class TableProof:
                 self._report(key, rowid, line.target_key, column, what)
             if line.partition != key:
                 self._report(key, rowid, line.target_key, "", f"the quarantine has it in partition {line.partition}")
+            if line.rule in REASONS:
+                doubled[row] = line
             outside = line.rule in OUTSIDE or line.rule.startswith("postgres.")
             if not outside and line.rule not in RULES:
                 self._report(key, rowid, line.target_key, "", f"set aside for {line.rule!r}, which is no rule")
             elif not outside and not has_cause(self.table, batch, row, self.widened):
                 self._report(key, rowid, line.target_key, "", f"set aside ({line.rule}), and every cell of it fits")
+        if doubled:
+            partitions = [self.names[place] for place in places[list(doubled)].tolist()]
+            self.duplicates.add(batch.take(pa.array(list(doubled))), list(doubled.values()), partitions)
         return found
 
     def _large(self, rowid: int | None) -> LargeCell:

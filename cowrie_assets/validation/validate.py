@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-VERSION = 1
+VERSION = 2
 """Raised when a proof sees more than before: what was proven by an older one is proven again."""
 FULL = Extent()
 _KNOWN = (
