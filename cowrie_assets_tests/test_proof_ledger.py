@@ -129,10 +129,11 @@ def test_a_duplicate_of_no_other_row_is_found(tmp_path: Path, pg_url: str, kind:
     assert [(d.rowid, d.key, d.what) for v in found for d in v.differences] == [(1, "1", ALONE if delete else LOADED)]
 
 
-def test_duplicates_that_another_row_explains_are_none(tmp_path: Path, pg_url: str) -> None:
+@pytest.mark.parametrize("rowids", [True, False])
+def test_duplicates_that_another_row_explains_are_none(tmp_path: Path, pg_url: str, rowids: bool) -> None:
     path = source(
         tmp_path / "s.sqlite",
-        "CREATE TABLE t (d DATETIME PRIMARY KEY, v TEXT, u TEXT UNIQUE)",
+        f"CREATE TABLE t (d DATETIME PRIMARY KEY, v TEXT, u TEXT UNIQUE) {'' if rowids else 'WITHOUT ROWID'}",
         # One instant spelled thrice; the second says the same as the first, the third does not.
         "INSERT INTO t VALUES ('2025-01-01 00:00:00', 'a', NULL), ('2025-01-01T00:00:00Z', 'a', NULL)",
         "INSERT INTO t VALUES ('2025-01-01 01:00:00+01:00', 'b', NULL)",
@@ -148,3 +149,14 @@ def test_duplicates_that_another_row_explains_are_none(tmp_path: Path, pg_url: s
         "t": ("PASS", 3, []),
         "nuls": ("PASS", 1, []),
     }
+    rules = query(
+        pg_url, "SELECT rule, detail FROM cowrie_migration.quarantine WHERE table_name = 't' ORDER BY source_rowid"
+    )
+    if rowids:
+        assert rules == [
+            ("key.duplicate", "(d) is also the key of row 1"),
+            ("key.duplicate", "(d) is also the key of row 1"),
+            ("key.duplicate", "(u) is also the key of row 4"),
+        ]
+    else:  # SQLite tells no names of these rows
+        assert sorted(rule for rule, _ in rules) == ["key.duplicate", "postgres.23505", "postgres.23505"]

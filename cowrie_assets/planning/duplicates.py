@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import closing
 from itertools import groupby
 
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 from ..catalog import TABLES, Column, Table, Type
 from ..cleaning.text import NUMBER_RULE, text_of
 from ..source.cells import Cells, Storage, Value
+from ..source.instants import parse_value
 from ..source.reader import Batch
 from ..source.schema import SourceTable, quoted
 from .shape import target_table
@@ -90,6 +92,7 @@ class KeyWatch:
             if not trusted or not self._enforced(stored):
                 self._group(connection, stored, high, lost)
             self._collide(connection, stored, high, lost)
+            self._spelled(connection, stored, high, lost)
         return lost
 
     def _add_numbers(self, connection: sqlite3.Connection, high: int | None) -> None:
@@ -176,6 +179,47 @@ class KeyWatch:
             as_it_is = next((r for (r,) in connection.execute(sql, (*key, *limit)) if r not in lost), None)
             ranked = sorted(rows if as_it_is is None else [*rows, (False, as_it_is)])
             lost.update({rowid: (ranked[0][1], ", ".join(columns)) for _, rowid in ranked[1:]})
+
+    def _spelled(
+        self,
+        connection: sqlite3.Connection,
+        columns: tuple[str, ...],
+        high: int | None,
+        lost: dict[int, tuple[int, str]],
+    ) -> None:
+        """One instant has many spellings, which are as many keys in SQLite: dates are compared by what they say."""
+        if self.source.rowid is None or all(self.target.column(c).type is not Type.TIMESTAMPTZ for c in columns):
+            return
+        names = ", ".join(map(quoted, columns))
+        limit = 2**63 - 1 if high is None else high
+        sql = f"SELECT {self.source.rowid}, {names} FROM {quoted(self.source.name)} WHERE {self.source.rowid} <= ?"
+        # A database without a name is a temporary file of SQLite's own: the keys are sorted there, not in memory.
+        with closing(sqlite3.connect("", isolation_level=None)) as scratch:
+            scratch.execute("CREATE TABLE keys (key TEXT, repaired INTEGER, rowid_ INTEGER)")
+            scratch.execute("BEGIN")
+            rows = (self._key_row(columns, *row) for row in connection.execute(sql, (limit,)) if row[0] not in lost)
+            scratch.executemany("INSERT INTO keys VALUES (?, ?, ?)", filter(None, rows))
+            found = scratch.execute(
+                "SELECT w, rowid_ FROM (SELECT rowid_, first_value(rowid_) OVER (PARTITION BY key ORDER BY repaired,"
+                " rowid_) AS w FROM keys) WHERE w <> rowid_ ORDER BY 1, 2"
+            )
+            lost.update({rowid: (winner, ", ".join(columns)) for winner, rowid in found})
+
+    def _key_row(self, columns: tuple[str, ...], rowid: int, *cells: object) -> tuple[str, bool, int] | None:
+        """A row's key in the target, as far as it is one; whether a part is a repair; and its rowid."""
+        values = [Cells.encode([cell]).value(0) for cell in cells]
+        parts: list[object] = []
+        repaired = False
+        for name, (storage, value) in zip(columns, values, strict=True):
+            column = self.target.column(name)
+            if column.type is Type.TIMESTAMPTZ:
+                said = parse_value(storage, value)
+                parts.append(said and said[0])
+                repaired |= said is not None and said[1] is not None
+            else:
+                parts.append(_target_value(column, storage, value))
+                repaired |= self._is_repaired(name, storage, value)
+        return None if None in parts else (repr(parts), repaired, rowid)
 
     def _is_repaired(self, column: str, storage: Storage, value: Value) -> bool:
         """Whether the cell's text in the target is a repair: a number's digits are none where a column was widened."""
