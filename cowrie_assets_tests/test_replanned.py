@@ -22,9 +22,9 @@ from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.planning import identity
 from cowrie_assets.reporting.migration import write_report
 from cowrie_assets.settings import Settings
-from cowrie_assets.validation.verdicts import Verdict
+from cowrie_assets.validation.verdicts import WORDS, Extent, Proof, Verdict
 from cowrie_assets_tests.db_backends import as_url
-from cowrie_assets_tests.test_migration import migrate, pipeline_for, query, verdicts
+from cowrie_assets_tests.test_migration import migrate, pipeline_for, query, units, verdicts
 from cowrie_assets_tests.test_source import opened
 
 
@@ -65,6 +65,32 @@ def test_what_a_new_plan_counts_otherwise_is_not_checked_until_it_is_loaded_agai
     assert said()[0] is no  # loaded, not verified
     assert {v.verdict for v in verdicts(again)} == {Verdict.PASS}
     assert said()[0] is Verdict.PASS
+
+
+def test_a_weaker_proof_that_passes_leaves_a_full_one(real_v3: Path, pg_url: str, tmp_path: Path) -> None:
+    source = tmp_path / "copy.sqlite"
+    shutil.copy(real_v3, source)
+    line = pipeline_for(source, pg_url, tmp_path)
+    migrate(line)
+
+    def said(extent: Extent) -> tuple[str, str]:
+        for table, keys in units(line.plan):
+            line.validate(table, keys, extent)
+        with line.connect() as connection:
+            overall = read_summary(connection).overall
+        return overall.verdict, overall.reason.rpartition("compared: ")[2]
+
+    counts, sample = Extent(Proof.COUNTS), Extent.parse("10%")
+    assert said(counts) == ("PASS", WORDS[Proof.COUNTS])
+    assert said(Extent()) == ("PASS", WORDS[Proof.FULL])
+    assert said(counts) == said(sample) == ("PASS", WORDS[Proof.FULL])
+    with opened(source) as sqlite:
+        sqlite.execute("UPDATE schema_state SET value = value")
+        sqlite.execute("CREATE TABLE further (a)")  # another state of the source
+    assert said(sample) == ("PASS", WORDS[Proof.SAMPLE])
+    said(Extent())
+    query(pg_url, "DELETE FROM dead_letter_events WHERE id = 3")
+    assert said(counts)[0] == "FAIL"
 
 
 def keyless(path: Path, *statements: str) -> None:
