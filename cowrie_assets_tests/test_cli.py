@@ -136,6 +136,12 @@ def test_migrate_then_status_verify_quarantine_report_reset(
     assert len(rows) == len(lines) + 1
     assert run("report", *at).out.startswith("PASS")
 
+    counted = run("verify", *at, "--counts-only")
+    assert counted.code == 0
+    assert "compared: row counts; cells: NOT CHECKED\n" in counted.out
+    assert re.search(r"^raw_events .*PASS +counts", counted.out, re.MULTILINE)
+    assert "compared: row counts, keys and every cell" in run("status", "--target", url).out
+
     with psycopg.connect(url) as connection:
         connection.execute("DELETE FROM raw_events WHERE id = 7")
     bad = run("verify", *at, "--no-reports")

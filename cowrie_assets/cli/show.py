@@ -97,7 +97,7 @@ def verify(
     wrong = [r.report for r in reports if r.verdict is Verdict.FAIL]
     differing = [f"{len(wrong)} of {len(reports)} reports differ ({', '.join(wrong)})"] if wrong else []
     with pipeline.connect() as connection:
-        summary = read_summary(connection, differing)
+        summary = read_summary(connection, differing, results)
     faults = [(r.table, r.partition, r.verdict.value, r.detail) for r in results if r.verdict != "PASS"]
     faults += [(t.table, "all partitions", t.verdict.value, t.detail) for t in totals if t.verdict != "PASS"]
     later = {t.table: t.after_plan for t in totals if t.after_plan}

@@ -5,8 +5,9 @@ Belongs here: its columns, and the ledger as JSON. Not here: reading the ledger 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ from ..errors import DifferenceError
 from ..loading.ledger import pinned
 from ..reporting.ledger import Overall, TableSum, overall, table_sums
 from ..reporting.text import inert
-from ..validation.verdicts import Verdict
+from ..validation.verdicts import PartitionProof, Proof, Verdict
 from .output import print_table
 
 if TYPE_CHECKING:
@@ -61,9 +62,24 @@ class Summary:
         }
 
 
-def read_summary(connection: Connection, further: Sequence[str] = ()) -> Summary:
-    """Read it from the target's ledger; `further` are faults that the ledger does not hold."""
-    sums, plan = table_sums(connection), pinned(connection)
+def read_summary(
+    connection: Connection, further: Sequence[str] = (), results: Iterable[PartitionProof] = ()
+) -> Summary:
+    """Read it from the target's ledger.
+
+    Args:
+        connection: to the target.
+        further: faults that the ledger does not hold.
+        results: a proof just made: what it compared is said, also where the ledger keeps an earlier, fuller one.
+    """
+    made: dict[str, set[str]] = defaultdict(set)
+    for result in results:
+        made[result.table].add(result.proof)
+    sums = [
+        replace(s, proof=next(p for p in Proof if p in made[s.table])) if s.table in made else s
+        for s in table_sums(connection)
+    ]
+    plan = pinned(connection)
     damage = plan.damage if plan else ()
     return Summary(sums, overall(sums, further=(*damage, *further)), damage)
 

@@ -104,8 +104,10 @@ def check_pinned(known: Plan | None, plan: Plan) -> None:
         differences.append(f"windows {was.start} to {was.end}, now {now.start} to {now.end}")
     if known.treatment.json_type != plan.treatment.json_type:
         differences.append(f"documents as {known.treatment.json_type}, now {plan.treatment.json_type}")
-    if not _same_source(known, plan):
-        differences.append(f"source {known.source_path}, now {plan.source_path}")
+    if table := _other_table(known, plan):
+        moved = known.source_path != plan.source_path
+        source = f"source {known.source_path}, now {plan.source_path}" if moved else f"source {plan.source_path}"
+        differences.append(f"{source}: the rows of {table} are not there under the same rowids, as after a VACUUM")
     if differences:
         raise PlanError(
             f"The target was loaded under another plan ({'; '.join(differences)}).",
@@ -113,16 +115,17 @@ def check_pinned(known: Plan | None, plan: Plan) -> None:
         )
 
 
-def _same_source(known: Plan, plan: Plan) -> bool:
+def _other_table(known: Plan, plan: Plan) -> str | None:
+    """A table whose rows are others under the same rowids: another source, or a renumbered one."""
     for table, samples in known.samples.items():
         now = plan.samples.get(table)
         if now is None:
-            return False
+            return table
         shared = samples.keys() & now.keys()
         same = sum(samples[r] == now[r] for r in shared)
         if shared and same * 2 < len(shared):
-            return False
-    return True
+            return table
+    return None
 
 
 def prepare_target(connection: Connection, plan: Plan, *, append: bool) -> Prepared:

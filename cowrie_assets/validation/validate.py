@@ -45,6 +45,8 @@ def validate(
 ) -> list[PartitionProof]:
     """Prove partitions of a table and write the verdicts to the ledger.
 
+    A full proof of the same source and load stays there when a count or a sample finds nothing against it.
+
     Args:
         connection: to the target, outside any transaction.
         plan: the plan the target is pinned to.
@@ -72,6 +74,9 @@ def validate(
             results = prove_counts(connection, plan, source, table, left, progress)
     with connection.transaction():
         for result in results:
+            weaker = result.verdict is Verdict.PASS and result.proof is not Proof.FULL
+            if weaker and result.partition in known and known[result.partition][2] == identities[result.partition]:
+                continue  # the ledger holds a full proof of the same source and load, and nothing was found against it
             # What was loaded again meanwhile is another partition than the one that was proven.
             connection.execute(
                 "UPDATE cowrie_migration.partitions SET verified_at = now(), verdict = %s, proof = %s, detail = %s,"

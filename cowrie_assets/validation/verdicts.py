@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
 
 class Proof(StrEnum):
-    """How much was compared: row counts, those and the cells of a sample, or every cell."""
+    """How much was compared: row counts, those and the cells of a sample, or every cell; the weakest first."""
 
     COUNTS = "counts"
     SAMPLE = "sample"
