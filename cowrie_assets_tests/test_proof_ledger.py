@@ -160,3 +160,15 @@ def test_duplicates_that_another_row_explains_are_none(tmp_path: Path, pg_url: s
         ]
     else:  # SQLite tells no names of these rows
         assert sorted(rule for rule, _ in rules) == ["key.duplicate", "postgres.23505", "postgres.23505"]
+
+
+def test_a_duplicate_of_several_columns_whose_key_the_ledger_garbles_is_found(tmp_path: Path, pg_url: str) -> None:
+    path = source(
+        tmp_path / "s.sqlite",
+        "CREATE TABLE t (k INTEGER NOT NULL, u TEXT NOT NULL, PRIMARY KEY (k, u))",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'nul' || char(0))",
+    )
+    line = pipeline_for(path, pg_url, tmp_path)
+    migrate(line)
+    put_aside(pg_url, "t", 1, kept(k=("integer", "1"), u=("text", "a")), "1", "no list")
+    assert [d.what for v in verdicts(line) for d in v.differences] == [LOADED]

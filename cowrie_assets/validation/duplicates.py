@@ -115,12 +115,11 @@ class Duplicates:
         """What repaired cells of the key became, as far as a set-aside row's line tells: rowid -> column -> text."""
         found: dict[int | str, dict[str, RepairLine]] = {}
         for rowid, line in zip(batch.rowids.to_pylist(), lines, strict=True):
-            if line is None or line.target_key is None or not self.table.key:
+            if line is None or line.target_key is None:
                 continue
-            parts = [line.target_key] if len(self.table.key) == 1 else json.loads(line.target_key)
             found[rowid] = {
                 name: RepairLine(line.rule, None, "", part, line.target_key, line.partition)
-                for name, part in zip(self.table.key, parts, strict=True)
+                for name, part in zip(self.table.key, _parts(line.target_key, len(self.table.key)), strict=False)
             }
         return found
 
@@ -156,3 +155,15 @@ class Duplicates:
                     repaired |= document is None or document.loses
                 found[row] |= not repaired
         return found
+
+
+def _parts(text: str, count: int) -> list[str]:
+    """The parts of a key in the ledger; none where the text is no such key."""
+    if count < 2:
+        return [text]
+    try:
+        parts = json.loads(text)
+    except ValueError:
+        return []
+    whole = isinstance(parts, list) and len(parts) == count and all(isinstance(part, str) for part in parts)
+    return parts if whole else []
