@@ -9,8 +9,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from ..loading.ledger import OUTDATED, PLANNED
 from ..loading.lock import LOCK_KEY
+from ..loading.outdated import OUTDATED, PLANNED
 from .report import Check, Status
 
 _PLAN = sa.text(

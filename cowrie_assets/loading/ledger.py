@@ -16,6 +16,7 @@ from ..errors import PlanError
 from ..planning.plan import Plan
 from ..source.ranges import multirange
 from ..staging.store import Store
+from .outdated import OUTDATED, PLANNED
 
 if TYPE_CHECKING:
     import psycopg
@@ -263,19 +264,6 @@ def set_aside(
                         "INSERT INTO cowrie_migration.large_cells VALUES (%s, %s, %s, %s, %b, %s)",
                         (table, row.rowid if rowids else None, column, number, part, key),
                     )
-
-
-OUTDATED = (
-    "(loaded_at IS NOT NULL AND greatest(loaded_at, verified_at) < (SELECT pinned_at FROM cowrie_migration.plan)"
-    " AND source_rows <> coalesce((SELECT (t.slices -> partition_key ->> 'rows')::bigint FROM planned t"
-    " WHERE t.name = table_name), 0))"
-)
-"""A partition neither loaded nor verified since the plan was pinned, which counts other rows than its load had."""
-PLANNED = (
-    "WITH planned AS MATERIALIZED (SELECT key AS name, value -> 'slices' AS slices"
-    " FROM cowrie_migration.plan, jsonb_each(plan -> 'tables'))"
-)
-"""What `OUTDATED` reads: by table the pinned plan's partitions."""
 
 
 def summary(connection: Connection) -> list[dict[str, Any]]:
