@@ -5,6 +5,7 @@ Not here: servers that are killed, restarted or full (`test_crash_server.py`, `t
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -254,3 +255,27 @@ def test_a_refused_connection_says_what_to_do(said: str, kind: type[CowrieError]
     assert hint in str(told)
     assert "geheim" not in str(told)
     assert "\n" not in str(told)
+
+
+class Foreign(BaseException):
+    """An interrupt that psycopg does not know, such as Dagster's."""
+
+
+def test_an_interrupt_of_another_kind_cancels_the_servers_statement(pg_url: str) -> None:
+    def interrupt(signum: int, frame: object) -> None:
+        raise Foreign
+
+    connection = connect(pg_url)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(Foreign):
+            connection.execute("SELECT pg_sleep(60)")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert connection.closed
+    deadline = time.monotonic() + 10
+    at_work = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(60%'"
+    while query(pg_url, at_work) != [(0,)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -6,9 +6,12 @@ Belongs here: registering commands, exit codes. Not here: what a command does (i
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
+import threading
 from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -66,8 +69,27 @@ def cli() -> None:
     """
 
 
-def _terminated(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Interrupt(KeyboardInterrupt):
+    """Not KeyboardInterrupt itself: of that Python remembers where it met an import, and dies of SIGINT at the end."""
+
+
+_received = False
+
+
+def _interrupted(signum: int, frame: FrameType | None) -> None:
+    global _received
+    _received = True
+    raise _Interrupt
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """An interrupt that met a finalizer, where nothing can be raised: it is sent again instead of shown."""
+    if lost.exc_type is None or issubclass(lost.exc_type, Exception):
+        sys.__unraisablehook__(lost)
+    elif not sys.is_finalizing():
+        again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
 
 
 def _known(error: Exception) -> CowrieError | None:
@@ -84,21 +106,32 @@ def _known(error: Exception) -> CowrieError | None:
     return None
 
 
+def _leave_interrupted() -> NoReturn:
+    click.echo("Interrupted. Start it again: what is complete is kept.", err=True)
+    sys.exit(INTERRUPTED)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    global _received
+    _received = False
+    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGINT, _interrupted)
+    if arguments is None:
+        sys.unraisablehook = _unraisable
     try:
         code = cli.main(args=arguments, prog_name="cowrie-assets", standalone_mode=False)
     except click.UsageError as error:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted. Start it again: what is complete is kept.", err=True)
-        sys.exit(INTERRUPTED)
+        _leave_interrupted()
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except Exception as error:
+        if _received:  # what an interrupt leaves half done, such as an import, may fail in any way
+            _leave_interrupted()
         known = _known(error)
         if known is None:
             raise

@@ -5,6 +5,7 @@ Belongs here: which assets and partitions a run selects. Not here: how it is sho
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+from dagster._serdes import ConfigurableClassData
 
 from ..catalog import OTHER_TABLES, UNDATED
 from ..db.url import mask
@@ -70,7 +72,12 @@ def dagster_instance(settings: Settings) -> dg.DagsterInstance:
 
 
 def run_migration(pipeline: Pipeline, selection: Selection) -> RunResult:
-    """Materialise the selected assets over the selected windows in one run."""
+    """Materialise the selected assets over the selected windows in one run.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted.
+        StagingError: Dagster cannot record the run.
+    """
     plan = pipeline.plan
     defs = build_defs(pipeline.settings, pipeline=lambda: pipeline)
     chosen = set(selection.tables or plan.tables)
@@ -89,7 +96,7 @@ def run_migration(pipeline: Pipeline, selection: Selection) -> RunResult:
     if "postgres" in selection.stages:
         ops["target__finish"] = {"config": {"even_if_incomplete": selection.finish_anyway}}
     try:
-        with dagster_instance(pipeline.settings) as instance:
+        with _uncaptured(dagster_instance(pipeline.settings)) as instance:
             result = dg.materialize(
                 list(defs.assets or ()),  # type: ignore[arg-type]
                 selection=dg.AssetSelection.assets(*keys),
@@ -103,7 +110,26 @@ def run_migration(pipeline: Pipeline, selection: Selection) -> RunResult:
     except Exception as error:
         # An asset's failure is in the result: what comes here is that Dagster cannot record the run.
         raise _unrecorded(error) from error
+    if _was_interrupted(result):
+        raise KeyboardInterrupt
     return RunResult(result.run_id, result.success, _first_failure(result), _failed_checks(result))
+
+
+def _uncaptured(instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """The same instance without its log of each step's output: our steps print nothing.
+
+    It takes two processes a step, which an interrupt at the terminal meets too, and which answer with a traceback.
+    """
+    # SQLAlchemy logs a traceback of an interrupt that met its pool, and raises it all the same.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+    none = ConfigurableClassData("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager", "{}")
+    with instance:
+        return dg.DagsterInstance.from_ref(instance.get_ref()._replace(compute_logs_data=none))
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    reasons = [event.job_failure_data.failure_reason for event in result.all_events if event.is_job_failure]
+    return any(reason is not None and reason.name == "UNEXPECTED_TERMINATION" for reason in reasons)
 
 
 def _unrecorded(error: Exception) -> CowrieError:

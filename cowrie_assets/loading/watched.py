@@ -9,6 +9,7 @@ proxy, or the kernel of a stopped server, acknowledges for ever.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -38,8 +39,17 @@ class WatchedConnection(psycopg.Connection[Row]):
     session: Row | None = None
 
     def wait(self, gen: PQGen[Any], *args: Any, **options: Any) -> Any:
-        """Wait for the server."""
-        return super().wait(self._watched(gen), *args, **options)
+        """Wait for the server; where that is broken off, it does not go on with the statement."""
+        try:
+            return super().wait(self._watched(gen), *args, **options)
+        except (Exception, KeyboardInterrupt, SystemExit):
+            raise  # psycopg cancels the statement itself
+        except BaseException:
+            # Dagster's interrupt, which psycopg does not know.
+            with contextlib.suppress(psycopg.Error):
+                self.cancel_safe(timeout=ANSWER_SECONDS)
+            self.close()
+            raise
 
     def _watched(self, gen: PQGen[Any]) -> PQGen[Any]:
         try:
