@@ -29,8 +29,8 @@ SELECT md5(concat_ws('|', {_LINES},
 FROM cowrie_migration.partitions WHERE table_name = %(table)s AND partition_key = %(key)s
 """
 """The seal of the partition `key` of `table`."""
-PLAN_SEAL = "SELECT md5(concat_ws('|', format, plan_id, plan::text)) FROM cowrie_migration.plan"
-"""The seal of the plan."""
+PLAN_SEAL = "SELECT md5(concat_ws('|', format, plan_id, (plan - 'created')::text)) FROM cowrie_migration.plan"
+"""The seal of the plan, without the time it was made: the same source and settings give the same ledger."""
 STRAY = " UNION ".join(
     f"SELECT table_name, partition_key, '{name}' FROM cowrie_migration.{name} l WHERE NOT EXISTS (SELECT 1 FROM"
     " cowrie_migration.partitions p WHERE (p.table_name, p.partition_key) = (l.table_name, l.partition_key))"
