@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from cowrie_assets.export.compare import compare, kinds_of
 from cowrie_assets.export.run import export
+from cowrie_assets.loading.ledger import seal
 from cowrie_assets.pipeline import Pipeline
 from cowrie_assets.validation.duplicates import ALONE, LOADED
 from cowrie_assets_tests.test_keys import faults
@@ -87,7 +89,7 @@ def test_repairs_of_rows_without_rowid_and_key_are_of_their_rows(tmp_path: Path,
 
 
 def put_aside(url: str, table: str, rowid: int, original: str, key: str, text: str, *, delete: bool = False) -> None:
-    """Change the ledger so that it says of a loaded row that it was set aside as a duplicate, all counts fitting."""
+    """Change the ledger as a load would have written it that set a loaded row aside as a duplicate, counts and seal."""
     where = f"WHERE table_name = '{table}'"
     query(
         url,
@@ -101,6 +103,8 @@ def put_aside(url: str, table: str, rowid: int, original: str, key: str, text: s
     )
     if delete:
         query(url, f"DELETE FROM {table} WHERE k = {key}")
+    with psycopg.connect(url) as connection:
+        seal(connection, table, "all")
 
 
 def kept(**cells: tuple[str, str]) -> str:
