@@ -61,6 +61,8 @@ class RunResult:
 
 def dagster_instance(settings: Settings) -> dg.DagsterInstance:
     """The instance of DAGSTER_HOME, else of this folder's dagster.yaml, else one below the settings' home."""
+    # SQLAlchemy logs a traceback of an interrupt that met its pool, and raises it all the same.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     if not os.environ.get("DAGSTER_HOME"):
         home = Path.cwd() if Path("dagster.yaml").exists() else settings.home.absolute() / "dagster"
         make_folder(home)
@@ -120,8 +122,6 @@ def _uncaptured(instance: dg.DagsterInstance) -> dg.DagsterInstance:
 
     It takes two processes a step, which an interrupt at the terminal meets too, and which answer with a traceback.
     """
-    # SQLAlchemy logs a traceback of an interrupt that met its pool, and raises it all the same.
-    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     none = ConfigurableClassData("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager", "{}")
     with instance:
         return dg.DagsterInstance.from_ref(instance.get_ref()._replace(compute_logs_data=none))
