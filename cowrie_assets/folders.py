@@ -13,7 +13,7 @@ from .errors import FULL, SettingsError
 
 
 @contextmanager
-def ours(path: Path) -> Iterator[None]:
+def ours(path: Path, doing: str = "used") -> Iterator[None]:
     """The block does something with a path of ours; SettingsError where the system refuses it."""
     try:
         yield
@@ -21,18 +21,12 @@ def ours(path: Path) -> Iterator[None]:
         if error.errno in FULL:  # the folder is well chosen: main says what to do
             raise
         raise SettingsError(
-            f"{path} cannot be used: {error.strerror}.", hint="Set COWRIE_HOME to a folder of yours."
+            f"{path} cannot be {doing}: {error.strerror}.", hint="Set COWRIE_HOME to a folder of yours."
         ) from error
 
 
 def make_folder(folder: Path) -> Path:
     """The folder, which is there now; SettingsError where it cannot be made."""
-    try:
+    with ours(folder, "made"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise SettingsError(
-            f"{folder} cannot be made: {error.strerror}.", hint="Set COWRIE_HOME to a folder of yours."
-        ) from error
     return folder

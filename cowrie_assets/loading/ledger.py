@@ -275,7 +275,6 @@ def summary(connection: Connection) -> list[dict[str, Any]]:
         " count(*) FILTER (WHERE verdict = 'PASS'), count(*) FILTER (WHERE verdict = 'FAIL'),"
         " CASE WHEN bool_or(proof = 'counts') THEN 'counts' WHEN bool_or(proof = 'sample') THEN 'sample'"
         f" ELSE min(proof) END, count(*) FILTER (WHERE {OUTDATED}),"
-        # A ledger of an older version has no such column.
         " (SELECT total_faults ->> table_name FROM cowrie_migration.plan)"
         " FROM cowrie_migration.partitions GROUP BY table_name".encode()
     )
